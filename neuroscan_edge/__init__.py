@@ -1,0 +1,3 @@
+"""NeuroScan Edge: brain-MRI slice classification beside the scanner. Research use only."""
+
+__version__ = "0.1.0"
