@@ -1,0 +1,15 @@
+"""From files to grey slices: `find_scans` lists what to read, `read_scans` decodes one file."""
+
+from neuroscan_edge.scans.discovery import Discovery, find_scans
+from neuroscan_edge.scans.reading import read_scans
+from neuroscan_edge.scans.scan import DicomUids, Limits, Provenance, Scan
+
+__all__ = [
+    "DicomUids",
+    "Discovery",
+    "Limits",
+    "Provenance",
+    "Scan",
+    "find_scans",
+    "read_scans",
+]

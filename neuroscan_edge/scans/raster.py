@@ -1,0 +1,221 @@
+"""Raster files: PNG, JPEG, TIFF, BMP and WebP, 8 and 16 bit, grey, RGB, RGBA and palette.
+
+Pillow reads the header, so that size is judged before anything is allocated, and it refuses
+truncated data where OpenCV would return a half-grey image.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError, UnsupportedScanError
+from neuroscan_edge.scans.grey import luma, over_black, percentile_window
+from neuroscan_edge.scans.quiet import quiet
+from neuroscan_edge.scans.scan import Limits, Provenance, Scan
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".webp"})
+SIGNATURES = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"II*\x00",
+    b"MM\x00*",
+    b"BM",
+)
+_PHOTOMETRIC_TAG = 262
+_OTHER_FORMATS = {
+    b"GIF8": "GIF",
+    b"%PDF": "PDF",
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip file",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+}
+
+
+def has_signature(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a raster format handled here."""
+    return head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
+    """Decode a raster file held in memory; a TIFF yields one scan a page.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    path : str
+        Its name, for provenance.
+    limits : Limits
+        Refusals made from the header, before pixels are allocated.
+
+    Raises
+    ------
+    CorruptScanError
+        If the data is not an image, or is damaged or truncated.
+    ScanTooLargeError
+        If the header declares more pixels than allowed.
+    UnsupportedScanError
+        If the image is of a mode that has no stated grey rule.
+    """
+    try:
+        with quiet:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _bomb(limits) from error
+    except UnidentifiedImageError as error:
+        for signature, name in _OTHER_FORMATS.items():
+            if data.startswith(signature):
+                raise UnsupportedScanError(
+                    f"{name} is not read; export the slice as one of " + ", ".join(FORMATS)
+                ) from error
+        raise CorruptScanError(
+            "the content is none of " + ", ".join(FORMATS) + "; export the slice again"
+        ) from error
+    except _DECODER_ERRORS as error:
+        raise _corrupt(error) from error
+    with quiet, image:
+        for page in range(_count_pages(image, limits)):
+            pixels = _read_page(image, page, data, limits)
+            yield Scan(pixels, Provenance(path, page))
+
+
+# What Pillow's decoders raise on damaged data.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+def _bomb(limits: Limits) -> ScanTooLargeError:
+    # Pillow's own, looser check came first.
+    return ScanTooLargeError(
+        f"the image declares far more than the limit of {limits.image_pixels} pixels; "
+        "crop or downsample it"
+    )
+
+
+def _corrupt(error: BaseException) -> CorruptScanError:
+    detail = str(error).split("\n")[0][:120] or type(error).__name__
+    return CorruptScanError(f"the image data cannot be decoded ({detail}); export the slice again")
+
+
+def _count_pages(image: "ImageFile", limits: Limits) -> int:
+    if image.format != "TIFF":
+        return 1
+    try:
+        pages = int(getattr(image, "n_frames", 1))
+    except Image.DecompressionBombError as error:
+        raise _bomb(limits) from error
+    except _DECODER_ERRORS as error:
+        raise _corrupt(error) from error
+    if pages > limits.frames:
+        raise ScanTooLargeError(
+            f"the TIFF has {pages} pages; the limit is {limits.frames}: split the file"
+        )
+    return pages
+
+
+def _read_page(image: "ImageFile", page: int, data: bytes, limits: Limits) -> npt.NDArray[np.uint8]:
+    try:
+        if page:
+            image.seek(page)
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise CorruptScanError(f"the image is {width}x{height} pixels; it needs at least 1x1")
+        if width * height > limits.image_pixels:
+            raise ScanTooLargeError(
+                f"the image is {width}x{height} pixels; the limit is {limits.image_pixels} "
+                "in all: crop or downsample it"
+            )
+        if image.format == "JPEG" and image.mode == "RGB":
+            # The stored luminance plane is the grey image; decoding colour only to weigh it back
+            # would add rounding and three times the work.
+            image.draft("L", image.size)
+        wide_colour = image.format in {"PNG", "TIFF"} and ";16" in _raw_mode(image)
+        image.load()
+        if wide_colour and image.mode in {"RGB", "RGBA", "LA"}:
+            grey = _wide_colour_to_grey(data, page)
+        else:
+            grey = _samples_to_grey(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return np.ascontiguousarray(_upright(grey, orientation))
+    except Image.DecompressionBombError as error:
+        raise _bomb(limits) from error
+    except _DECODER_ERRORS as error:
+        raise _corrupt(error) from error
+
+
+def _raw_mode(image: "ImageFile") -> str:
+    # Pillow names the stored layout only in the decoder's arguments.
+    arguments = image.tile[0].args if image.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def _white_is_zero(image: "ImageFile") -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(_PHOTOMETRIC_TAG, 1) == 0)
+
+
+def _samples_to_grey(image: "ImageFile") -> npt.NDArray[np.uint8]:
+    if image.mode == "1" or (image.mode == "L" and not image.has_transparency_data):
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise CorruptScanError("the image holds values that are not finite; export it again")
+        grey = percentile_window(values)
+        # Pillow undoes WhiteIsZero for 8 bits only.
+        return 255 - grey if _white_is_zero(image) else grey
+    if image.mode == "LAB":
+        raise UnsupportedScanError("the image is in L*a*b* colour; export it as greyscale")
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"), np.uint8)
+        return _bytes(over_black(luma(rgba[..., :3]), rgba[..., 3]))
+    return _bytes(luma(np.asarray(image.convert("RGB"), np.uint8)))
+
+
+def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.asarray(values, np.uint8)
+
+
+def _wide_colour_to_grey(data: bytes, page: int) -> npt.NDArray[np.uint8]:
+    # Pillow keeps only 8 bits of 16-bit colour; OpenCV keeps all.
+    if page:
+        raise UnsupportedScanError(
+            f"page {page} of a 16-bit colour TIFF; export the pages as single greyscale files"
+        )
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.ndim != 3 or samples.shape[2] not in {3, 4}:
+        raise UnsupportedScanError("16-bit colour of an unusual layout; export it as greyscale")
+    grey = luma(samples[..., 2::-1])
+    if samples.shape[2] == 4:
+        grey = over_black(grey, samples[..., 3])
+    return percentile_window(grey)
+
+
+def _upright(grey: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Undo an EXIF orientation, 1 to 8 (EXIF 2.32, tag 0x0112); other values are ignored."""
+    if orientation in {2, 4, 5, 7}:
+        grey = grey[:, ::-1]
+    quarter_turns = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
+    return np.rot90(grey, quarter_turns)
