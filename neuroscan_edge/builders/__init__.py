@@ -1,0 +1,1 @@
+"""Builders: from a graph of one precision to what one runtime loads fastest."""

@@ -1,0 +1,67 @@
+"""What every inference runtime offers, whatever runs beneath."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroscan_edge.spec import Precision
+
+UInt8Batch = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """What is running, for results and records.
+
+    Parameters
+    ----------
+    runtime : str
+        ``onnxruntime``, ``openvino``, ``tensorrt``, ...
+    version : str
+        Of the runtime.
+    device : str
+        ``cpu`` or the GPU's name.
+    precision : Precision
+        Of the graph.
+    engine_sha256 : str
+        Of the very file that was verified and loaded.
+    batch_size : int or None
+        Slices a call that keep it busy; None leaves that to the caller.
+    """
+
+    runtime: str
+    version: str
+    device: str
+    precision: Precision
+    engine_sha256: str
+    batch_size: int | None = None
+
+
+class Runtime(Protocol):
+    """A loaded model: a context manager that turns batches into probabilities."""
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """What is running."""
+        ...
+
+    def __enter__(self) -> "Runtime": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def __call__(self, batch: UInt8Batch) -> Probabilities:
+        """Classify a batch.
+
+        batch : (N, H, W, 1) uint8, N at least 1. Returns (N, classes) float32, which the caller
+        owns: no buffer is shared with another call.
+        """
+        ...

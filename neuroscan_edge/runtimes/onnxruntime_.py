@@ -1,0 +1,142 @@
+"""ONNX Runtime, on the CPU or through its CUDA provider."""
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from neuroscan_edge._optional import require
+from neuroscan_edge.bundle import Bundle, Graph
+from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
+from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.spec import Precision
+
+ort = require("onnxruntime", extra="cpu", why="to run a bundle on this machine's CPU")
+
+_ONLY_ERRORS = 3
+
+
+_CUDA_PROVIDER = "CUDAExecutionProvider"
+
+
+def cuda_provider_installed() -> bool:
+    """Whether the installed ONNX Runtime was built with its CUDA provider."""
+    return _CUDA_PROVIDER in ort.get_available_providers()
+
+
+class OnnxRuntime:
+    """A graph in ONNX Runtime.
+
+    On the CPU an INT8 graph is rewritten on loading into the uint8 form its kernels are fast on.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The contract that the graph must keep: names, shapes, number of classes.
+    graph : Graph
+        Verified bytes.
+    threads : int
+        Threads within an operator; 0 lets ONNX Runtime take every core.
+    cuda : bool
+        Whether to run on the GPU.
+    optimised : bool
+        Whether the bytes are an engine, in the runtime's form already.
+
+    Raises
+    ------
+    RuntimeNotAvailableError
+        If ONNX Runtime cannot load the graph.
+    BundleError
+        If the graph does not keep the bundle's contract.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        graph: Graph,
+        threads: int = 0,
+        *,
+        cuda: bool = False,
+        optimised: bool = False,
+    ) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = _ONLY_ERRORS
+        # Idle threads would spin on the cores that decode the next batch.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if cuda and not cuda_provider_installed():
+            raise RuntimeNotAvailableError(
+                f"ONNX Runtime {ort.__version__} has no {_CUDA_PROVIDER} here; install "
+                "'neuroscan-edge[gpu]' in place of [cpu], or give another --runtime"
+            )
+        provider = _CUDA_PROVIDER if cuda else "CPUExecutionProvider"
+        data = graph.data if cuda or optimised else _fastest_form(graph)
+        try:
+            self._session = ort.InferenceSession(data, options, providers=[provider])
+        except Exception as error:  # Its exceptions share no base class.
+            raise RuntimeNotAvailableError(
+                f"ONNX Runtime {ort.__version__} cannot load the {graph.precision} graph: {error}"
+            ) from error
+        # Where CUDA does not load, ONNX Runtime goes on with the CPU and only logs it.
+        if provider not in self._session.get_providers():
+            raise RuntimeNotAvailableError(
+                f"ONNX Runtime {ort.__version__} did not load its {provider}; install the CUDA and "
+                "cuDNN it wants, or give another --runtime"
+            )
+        _check_contract(self._session, bundle)
+        self._input, self._output = bundle.input_name, bundle.output_name
+        self._info = RuntimeInfo(
+            "onnxruntime",
+            ort.__version__,
+            "cuda" if cuda else "cpu",
+            graph.precision,
+            graph.sha256,
+        )
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """What is running."""
+        return self._info
+
+    def __enter__(self) -> "OnnxRuntime":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del self._session
+
+    def __call__(self, batch: UInt8Batch) -> Probabilities:
+        """Classify a batch: (N, H, W, 1) uint8 to (N, classes) float32."""
+        outputs: list[Any] = self._session.run([self._output], {self._input: batch})
+        return np.asarray(outputs[0], np.float32)
+
+
+def _check_contract(session: Any, bundle: Bundle) -> None:
+    height, width = bundle.preprocessing.shape
+    wanted = (
+        [(bundle.input_name, "tensor(uint8)", [height, width, 1])],
+        [(bundle.output_name, "tensor(float)", [len(bundle.labels)])],
+    )
+    # All but the batch dimension, which is open.
+    found = tuple(
+        [(each.name, each.type, each.shape[1:]) for each in side]
+        for side in (session.get_inputs(), session.get_outputs())
+    )
+    if found != wanted:
+        raise BundleError(
+            f"the graph in {bundle.folder} has inputs and outputs {found}, model.json states "
+            f"{wanted}; copy or export the bundle again"
+        )
+
+
+def _fastest_form(graph: Graph) -> bytes:
+    if graph.precision is not Precision.INT8:
+        return graph.data
+    onnx = require("onnx", extra="cpu", why="to prepare an INT8 graph for ONNX Runtime")
+    from neuroscan_edge.precision import to_unsigned
+
+    return bytes(to_unsigned(onnx.load_from_string(graph.data)).SerializeToString())

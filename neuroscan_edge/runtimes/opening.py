@@ -1,0 +1,67 @@
+"""Loading what was chosen."""
+
+from neuroscan_edge.bundle import Bundle, Graph
+from neuroscan_edge.engine.checks import verify_engine
+from neuroscan_edge.machine import this_machine
+from neuroscan_edge.runtimes.base import Runtime
+from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
+from neuroscan_edge.spec import RuntimeName
+
+
+def open_runtime(bundle: Bundle, options: RuntimeOptions | None = None) -> Runtime:
+    """Choose a runtime for this machine and load a bundle into it.
+
+    Raises
+    ------
+    PrecisionNotAvailableError
+        If the bundle holds no graph of the precision asked for, or none at all.
+    MissingDependencyError
+        If the runtime is not installed.
+    EngineError
+        If the engine asked for does not fit this machine.
+    """
+    options = options or RuntimeOptions()
+    return open_choice(bundle, choose_runtime(bundle, options), options)
+
+
+def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
+    """Load what `choose_runtime` chose. An engine is verified again: these bytes are loaded."""
+    if choice.engine is None:
+        return _open_graph(bundle, choice, options)
+    files = verify_engine(
+        choice.engine, bundle, choice.installed, this_machine(), options.batch_size
+    )
+    manifest = choice.engine.manifest
+    data, *others = files.values()
+    if choice.installed.name.on_gpu:
+        from neuroscan_edge.runtimes.tensorrt_ import open_tensorrt
+
+        return open_tensorrt(choice.engine, data)
+    if choice.installed.name is RuntimeName.OPENVINO:
+        from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
+
+        return OpenVinoRuntime(
+            bundle,
+            data,
+            manifest.precision,
+            manifest.engine_sha256,
+            weights=others[0],
+            threads=options.threads,
+        )
+    from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+
+    graph = Graph(manifest.precision, data, manifest.engine_sha256)
+    return OnnxRuntime(bundle, graph, options.threads, optimised=True)
+
+
+def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
+    graph = bundle.graph(choice.precision)
+    if choice.installed.name is RuntimeName.OPENVINO:
+        from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
+
+        return OpenVinoRuntime(
+            bundle, graph.data, graph.precision, graph.sha256, threads=options.threads
+        )
+    from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+
+    return OnnxRuntime(bundle, graph, options.threads, cuda=choice.cuda)
