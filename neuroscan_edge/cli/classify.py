@@ -1,0 +1,75 @@
+"""``neuroscan-edge classify``."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroscan_edge.cli.errors import exit_codes
+from neuroscan_edge.spec import Precision, RuntimeName
+
+
+class RuntimeChoice(str, Enum):
+    """Runtimes, and the choice among them."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+
+
+class OutputFormat(str, Enum):
+    """Forms of the results."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+def classify(
+    scans: Annotated[list[Path], typer.Argument(help="Scans, or folders of them.")],
+    model: Annotated[
+        str | None, typer.Option(help="Bundle folder, or the name of a shipped bundle.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write results here (.jsonl, .csv or .txt) when complete.")
+    ] = None,
+    output_format: Annotated[
+        OutputFormat | None, typer.Option("--format", help="Default: by the output's suffix.")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Default: the fastest the bundle holds.")
+    ] = None,
+    runtime: Annotated[
+        RuntimeChoice, typer.Option(help="auto takes the fastest that runs here.")
+    ] = RuntimeChoice.AUTO,
+    engine: Annotated[
+        Path | None, typer.Option(help="Folder of a built engine; default: look in the bundle.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
+    workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
+) -> None:
+    """Classify brain-MRI slices: glioma, meningioma, pituitary tumour or no tumour.
+
+    Exit code 0: every slice classified. 1: some were not, or the run failed. 2: bad usage, or
+    nothing to classify. 130: interrupted.
+    """
+    with exit_codes():
+        from neuroscan_edge.classification import ClassifyRequest, run
+
+        request = ClassifyRequest(
+            inputs=tuple(scans),
+            model=model,
+            output=output,
+            output_format=output_format.value if output_format else None,
+            precision=precision,
+            batch_size=batch_size,
+            workers=workers,
+            threads=threads,
+            runtime=None if runtime is RuntimeChoice.AUTO else RuntimeName(runtime.value),
+            engine=engine,
+        )
+        raise typer.Exit(run(request))

@@ -1,0 +1,163 @@
+"""Scans in, results out: decoding in threads, batches in order, memory bounded.
+
+Worker threads decode and preprocess files ahead of the model, at most a window of them; the calling
+thread assembles batches and runs the model, during which the workers go on.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroscan_edge.bundle import Bundle
+from neuroscan_edge.errors import NeuroScanError, ScanError, SpecError
+from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.results import Result
+from neuroscan_edge.runtimes.base import Probabilities, Runtime
+from neuroscan_edge.scans import Limits, Provenance, read_scans
+from neuroscan_edge.spec import MAX_BATCH
+
+AUTO_BATCH = 16
+"""Beyond this the CPU gains nothing and memory grows by some 10 MB a slice."""
+
+
+class NonFiniteOutputError(NeuroScanError):
+    """The model returned values that are not probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """How to run.
+
+    Parameters
+    ----------
+    batch_size : int
+        Slices a batch at most, 1 to 1024; 0 chooses.
+    workers : int
+        Threads that decode and preprocess, 1 to 64.
+    limits : Limits
+        Inputs to refuse.
+    """
+
+    batch_size: int = 0
+    workers: int = 2
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.batch_size <= MAX_BATCH:
+            raise SpecError(f"batch size is {self.batch_size}; give 1 to {MAX_BATCH}, or 0")
+        if not 1 <= self.workers <= 64:
+            raise SpecError(f"workers is {self.workers}; give 1 to 64")
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A slice ready for the model, or the reason why it is not."""
+
+    provenance: Provenance
+    pixels: npt.NDArray[np.uint8] | None
+    error: str | None = None
+
+
+def classify_files(
+    files: Iterable[Path],
+    bundle: Bundle,
+    runtime: Runtime,
+    options: PipelineOptions | None = None,
+) -> Iterator[Result]:
+    """Classify files in order, one result a slice; an unreadable file gives an error result.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Consumed as it is needed.
+    bundle : Bundle
+        The model's labels and preprocessing.
+    runtime : Runtime
+        The loaded model.
+    options : PipelineOptions, optional
+        Batch size, workers, limits.
+
+    Raises
+    ------
+    NonFiniteOutputError
+        If the model returns values that are not probabilities: nothing after can be trusted.
+    """
+    options = options or PipelineOptions()
+    batch_size = options.batch_size or runtime.info.batch_size or AUTO_BATCH
+    prepared = _prepare_ahead(files, bundle, options, window=options.workers + batch_size)
+    # Closing the generator early stops the workers.
+    try:
+        while batch := _next_batch(prepared, batch_size):
+            yield from _classify_batch(batch, bundle, runtime)
+    finally:
+        prepared.close()
+
+
+def _prepare_ahead(
+    files: Iterable[Path], bundle: Bundle, options: PipelineOptions, window: int
+) -> Generator[_Prepared, None, None]:
+    preprocessor = CpuPreprocessor(bundle.preprocessing)
+    waiting: deque[Future[list[_Prepared]]] = deque()
+    source = iter(files)
+    pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+    try:
+        while True:
+            for path in islice(source, window - len(waiting)):
+                waiting.append(pool.submit(_prepare, path, preprocessor, options.limits))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare(path: Path, preprocessor: CpuPreprocessor, limits: Limits) -> list[_Prepared]:
+    prepared: list[_Prepared] = []
+    try:
+        for scan in read_scans(path, limits):
+            prepared.append(_Prepared(scan.provenance, preprocessor(scan.pixels)))
+    except ScanError as error:
+        provenance = Provenance(str(path), len(prepared))
+        prepared.append(_Prepared(provenance, None, f"{error.kind}: {error}"))
+    except MemoryError:
+        provenance = Provenance(str(path), len(prepared))
+        reason = "memory: there is too little memory to decode this file; use fewer --workers"
+        prepared.append(_Prepared(provenance, None, reason))
+    return prepared
+
+
+def _next_batch(prepared: Iterator[_Prepared], batch_size: int) -> list[_Prepared]:
+    """Take slices up to a full batch, with the errors that stand between them."""
+    batch: list[_Prepared] = []
+    slices = 0
+    while slices < batch_size and (item := next(prepared, None)) is not None:
+        batch.append(item)
+        slices += item.pixels is not None
+    return batch
+
+
+def _classify_batch(batch: list[_Prepared], bundle: Bundle, runtime: Runtime) -> Iterator[Result]:
+    slices = [item.pixels for item in batch if item.pixels is not None]
+    rows = iter(_run(np.stack(slices)[..., None], bundle, runtime) if slices else ())
+    info = runtime.info
+    for item in batch:
+        probabilities = None if item.pixels is None else next(rows)
+        yield Result.of(item.provenance, bundle, info, probabilities, item.error)
+
+
+def _run(batch: npt.NDArray[np.uint8], bundle: Bundle, runtime: Runtime) -> Probabilities:
+    probabilities = runtime(batch)
+    wanted = (len(batch), len(bundle.labels))
+    if probabilities.shape != wanted or not np.isfinite(probabilities).all():
+        raise NonFiniteOutputError(
+            f"the model returned {probabilities.shape} values, finite: "
+            f"{bool(np.isfinite(probabilities).all())}; wanted {wanted} probabilities. "
+            "The engine is faulty: build or copy it again"
+        )
+    return probabilities

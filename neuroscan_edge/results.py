@@ -1,0 +1,154 @@
+"""One record a slice, and its three forms: table, CSV, JSON lines."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroscan_edge.bundle import Bundle
+from neuroscan_edge.runtimes.base import RuntimeInfo
+from neuroscan_edge.scans.scan import DicomUids, Provenance
+from neuroscan_edge.spec import RESEARCH_USE
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The decision on one slice, or why there is none.
+
+    Parameters
+    ----------
+    provenance : Provenance
+        Which slice.
+    prediction : str or None
+        The most probable class; None on error.
+    probabilities : mapping of str to float, or None
+        By class, in the model's order; None on error.
+    model : str
+        The bundle's name.
+    info : RuntimeInfo
+        What ran it.
+    error : str or None
+        ``<kind>: <what was found and what to do>``.
+    """
+
+    provenance: Provenance
+    prediction: str | None
+    probabilities: Mapping[str, float] | None
+    model: str
+    info: RuntimeInfo
+    error: str | None
+
+    @classmethod
+    def of(
+        cls,
+        provenance: Provenance,
+        bundle: Bundle,
+        info: RuntimeInfo,
+        probabilities: npt.NDArray[np.float32] | None,
+        error: str | None,
+    ) -> "Result":
+        """Make a result from a row of probabilities, (classes,) float32, or an error."""
+        if probabilities is None:
+            return cls(provenance, None, None, bundle.name, info, error)
+        # Shortest text that reads back as the same float32.
+        by_class = {
+            label: float(str(value))
+            for label, value in zip(bundle.labels, probabilities, strict=True)
+        }
+        prediction = bundle.labels[int(np.argmax(probabilities))]
+        return cls(provenance, prediction, by_class, bundle.name, info, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as it is written to JSON lines."""
+        uids: DicomUids = self.provenance.uids
+        return {
+            "path": self.provenance.path,
+            "frame": self.provenance.frame,
+            "prediction": self.prediction,
+            "probabilities": dict(self.probabilities) if self.probabilities is not None else None,
+            "model": self.model,
+            "precision": str(self.info.precision),
+            "runtime": self.info.runtime,
+            "engine_sha256": self.info.engine_sha256,
+            "sop_instance_uid": uids.sop_instance_uid,
+            "series_instance_uid": uids.series_instance_uid,
+            "study_instance_uid": uids.study_instance_uid,
+            "error": self.error,
+            "notice": RESEARCH_USE,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How results become text: an opening, a piece for each result, nothing to close.
+
+    Parameters
+    ----------
+    opening : str
+        Written before the first result.
+    line : callable
+        The text of one result, its line break included.
+    """
+
+    opening: str
+    line: Callable[[Result], str]
+
+
+def result_format(name: str, labels: tuple[str, ...]) -> Format:
+    """Return the format called ``table``, ``csv`` or ``jsonl`` for a model's classes."""
+    if name == "jsonl":
+        # ASCII: a file name that is no text survives, and any terminal can show the line.
+        return Format("", lambda result: json.dumps(result.to_json()) + "\n")
+    if name == "csv":
+        return Format(_csv_line(_csv_columns(labels)), lambda result: _csv_row(result, labels))
+    width = max(len("PREDICTION"), *map(len, labels))
+    opening = f"{RESEARCH_USE}\n{'PREDICTION':<{width}}  CONFIDENCE  SCAN\n"
+    return Format(opening, lambda result: _table_row(result, width))
+
+
+def _csv_columns(labels: tuple[str, ...]) -> list[str]:
+    probabilities = [f"probability_{label}" for label in labels]
+    return [
+        "path",
+        "frame",
+        "prediction",
+        *probabilities,
+        "model",
+        "precision",
+        "runtime",
+        "engine_sha256",
+        "sop_instance_uid",
+        "series_instance_uid",
+        "study_instance_uid",
+        "error",
+        "notice",
+    ]
+
+
+def _csv_row(result: Result, labels: tuple[str, ...]) -> str:
+    record = result.to_json()
+    probabilities = record.pop("probabilities") or {}
+    record |= {f"probability_{label}": probabilities.get(label) for label in labels}
+    return _csv_line([record[column] for column in _csv_columns(labels)])
+
+
+def _csv_line(values: list[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _table_row(result: Result, width: int) -> str:
+    # A file name may hold control characters; a terminal must not obey them.
+    path = "".join(char if char.isprintable() else "?" for char in result.provenance.path)
+    if result.provenance.frame:
+        path += f" frame {result.provenance.frame}"
+    if result.probabilities is None:
+        return f"{'error':<{width}}  {'-':>10}  {path}: {result.error}\n"
+    confidence = f"{max(result.probabilities.values()):.1%}"
+    return f"{result.prediction:<{width}}  {confidence:>10}  {path}\n"

@@ -1,0 +1,222 @@
+"""The pipeline: order, overlap, bounds, errors in their place."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from neuroscan_edge.errors import SpecError
+from neuroscan_edge.pipeline import NonFiniteOutputError, PipelineOptions, classify_files
+from neuroscan_edge.preprocess import reference
+from neuroscan_edge.runtimes import RuntimeInfo, RuntimeOptions, open_runtime
+from neuroscan_edge.scans import find_scans, read_scans
+from neuroscan_edge.spec import Precision
+
+
+class FakeRuntime:
+    """Keeps the protocol: records batches, and answers from each slice's mean."""
+
+    def __init__(self, delay_s: float = 0.0, spoil: float | None = None) -> None:
+        self.batches: list[np.ndarray] = []
+        self._delay_s = delay_s
+        self._spoil = spoil
+        self.info = RuntimeInfo("fake", "1", "cpu", Precision.FP32, "0" * 64)
+
+    def __enter__(self) -> "FakeRuntime":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.batches.append(batch)
+        time.sleep(self._delay_s)
+        mean = batch.reshape(len(batch), -1).mean(axis=1, dtype=np.float32) / 255
+        rows = np.stack([mean, 1 - mean, 0 * mean, 0 * mean], axis=1).astype(np.float32)
+        if self._spoil is not None:
+            rows[-1, 0] = self._spoil
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked", "batches"),
+    [(None, 0, [16, 4]), (12, 0, [12, 8]), (12, 7, [7, 7, 6])],
+    ids=["neither says", "the runtime says", "the caller says"],
+)
+def test_a_batch_is_as_large_as_the_caller_or_else_the_runtime_wants(
+    scans, bundle, wanted, asked, batches
+):
+    runtime = FakeRuntime()
+    runtime.info = replace(runtime.info, batch_size=wanted)
+    options = PipelineOptions(batch_size=asked)
+    list(classify_files(find_scans([scans]).files, bundle, runtime, options))
+    assert [len(batch) for batch in runtime.batches] == batches
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_results_come_in_input_order(scans, bundle, batch_size, workers):
+    files = find_scans([scans]).files
+    options = PipelineOptions(batch_size=batch_size, workers=workers)
+    results = list(classify_files(files, bundle, FakeRuntime(), options))
+    assert [result.provenance.path for result in results] == [str(file) for file in files]
+    for file, result in zip(files, results, strict=True):
+        pixels = next(read_scans(file)).pixels
+        mean = reference.preprocess(pixels, bundle.preprocessing).mean() / 255
+        assert result.probabilities["glioma_tumor"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_batches_are_full_but_the_last(scans, bundle):
+    runtime = FakeRuntime()
+    list(classify_files(find_scans([scans]).files, bundle, runtime, PipelineOptions(8, 2)))
+    assert [len(batch) for batch in runtime.batches] == [8, 8, 4]
+    assert {batch.dtype for batch in runtime.batches} == {np.dtype(np.uint8)}
+    assert {batch.shape[1:] for batch in runtime.batches} == {(32, 32, 1)}
+
+
+def test_batches_do_not_share_memory(scans, bundle):
+    runtime = FakeRuntime()
+    list(classify_files(find_scans([scans]).files, bundle, runtime, PipelineOptions(10, 2)))
+    first, second = runtime.batches
+    assert not np.shares_memory(first, second)
+    assert (first != second).any()
+
+
+def test_a_bad_file_is_an_error_row_in_its_place(scans, bundle):
+    files = list(find_scans([scans]).files)
+    bad = scans / "bad.png"
+    bad.write_bytes(b"no image")
+    files.insert(5, bad)
+    results = list(classify_files(files, bundle, FakeRuntime(), PipelineOptions(4, 2)))
+    assert [bool(result.error) for result in results] == [index == 5 for index in range(21)]
+    assert results[5].prediction is None
+    assert results[5].error.startswith("corrupt: ")
+
+
+def test_only_bad_files_run_no_batch(tmp_path, bundle):
+    bad = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in bad:
+        path.write_bytes(b"")
+    runtime = FakeRuntime()
+    results = list(classify_files([path for path in bad], bundle, runtime))
+    assert [result.error.split(":")[0] for result in results] == ["corrupt"] * 3
+    assert runtime.batches == []
+
+
+def test_every_page_of_a_tiff_is_a_slice(tmp_path, bundle):
+    pages = [Image.fromarray(np.full((40, 40), level, np.uint8)) for level in (10, 90, 200)]
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    files = find_scans([tmp_path]).files
+    results = list(classify_files(files, bundle, FakeRuntime(), PipelineOptions(2, 1)))
+    assert [result.provenance.frame for result in results] == [0, 1, 2]
+
+
+def test_files_are_read_only_a_window_ahead(scans, bundle):
+    """However many files there are, few are decoded before their turn."""
+    taken: list[int] = []
+    path = find_scans([scans]).files[0]
+
+    def endless() -> Iterator[Path]:
+        for index in range(10_000):
+            taken.append(index)
+            yield path
+
+    results = classify_files(endless(), bundle, FakeRuntime(), PipelineOptions(4, 2))
+    for _ in range(8):
+        next(results)
+    assert len(taken) <= 8 + 2 * (4 + 2)
+    results.close()
+
+
+def test_decoding_goes_on_while_the_model_runs(scans, bundle, monkeypatch):
+    """With a model as slow as decoding, the two together take little more than one."""
+    delay_s = 0.05
+    decode = CountingDecode(delay_s)
+    monkeypatch.setattr("neuroscan_edge.pipeline.read_scans", decode)
+    files = find_scans([scans]).files
+    runtime = FakeRuntime(delay_s=delay_s)
+    started = time.perf_counter()
+    list(classify_files(files, bundle, runtime, PipelineOptions(1, 1)))
+    elapsed_s = time.perf_counter() - started
+    assert decode.threads and threading.get_ident() not in decode.threads
+    one_after_the_other_s = 2 * delay_s * len(files)
+    assert elapsed_s < 0.8 * one_after_the_other_s
+
+
+class CountingDecode:
+    """A decoder that takes a known time and notes where it ran."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self.threads: set[int] = set()
+
+    def __call__(self, path: Path, limits: object) -> Iterator[object]:
+        self.threads.add(threading.get_ident())
+        time.sleep(self._delay_s)
+        return read_scans(path)
+
+
+def test_closing_early_stops_the_workers(scans, bundle):
+    results = classify_files(
+        find_scans([scans]).files, bundle, FakeRuntime(), PipelineOptions(2, 2)
+    )
+    next(results)
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_probabilities_stop_the_run(scans, bundle, value):
+    files = find_scans([scans]).files
+    with pytest.raises(NonFiniteOutputError, match="build or copy it again"):
+        list(classify_files(files, bundle, FakeRuntime(spoil=value)))
+
+
+@pytest.mark.parametrize("options", [{"batch_size": -1}, {"batch_size": 5000}, {"workers": 0}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(SpecError):
+        PipelineOptions(**options)
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_onnxruntime_runs_every_precision_alike(scans, bundle, precision):
+    files = find_scans([scans]).files
+    with open_runtime(bundle, RuntimeOptions(Precision.FP32)) as runtime:
+        expected = list(classify_files(files, bundle, runtime))
+    with open_runtime(bundle, RuntimeOptions(precision)) as runtime:
+        found = list(classify_files(files, bundle, runtime))
+        assert runtime.info.precision is precision
+    for one, other in zip(expected, found, strict=True):
+        for label, probability in one.probabilities.items():
+            assert other.probabilities[label] == pytest.approx(probability, abs=0.06)
+
+
+def test_batch_size_does_not_change_decisions(scans, bundle):
+    files = find_scans([scans]).files
+    with open_runtime(bundle) as runtime:
+        runs = [
+            [
+                result.prediction
+                for result in classify_files(files, bundle, runtime, PipelineOptions(size, 2))
+            ]
+            for size in (1, 6, 20)
+        ]
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_large_slices_are_decoded_to_the_models_size(tmp_path, bundle):
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((1500, 900), np.uint8))
+    runtime = FakeRuntime()
+    list(classify_files(find_scans([tmp_path]).files, bundle, runtime))
+    assert runtime.batches[0].shape == (1, 32, 32, 1)
