@@ -1,0 +1,1 @@
+"""The lab: train and evaluate Keras baselines, as ``python -m training``; never at the edge."""

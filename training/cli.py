@@ -1,0 +1,253 @@
+"""The lab's command line; each command parses, calls and prints."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroscan_edge.cli.errors import exit_codes
+from neuroscan_edge.spec import RESEARCH_USE, Precision
+from training.progress import progress
+
+# Before TensorFlow loads: its start-up notices are no news to anybody.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+app = typer.Typer(
+    help=f"NeuroScan Edge lab: look at data, train and evaluate Keras baselines. {RESEARCH_USE}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def audit(
+    data: Annotated[Path, typer.Argument(help="Data set: class folders or a zip.")],
+    output: Annotated[Path, typer.Option(help="Folder of the report.")],
+    distance: Annotated[
+        int, typer.Option(help="Perceptual-hash bits, of 64, within which images are duplicates.")
+    ] = 4,
+) -> None:
+    """Find unreadable files, duplicates, label conflicts and leaked tests in a data set."""
+    with exit_codes():
+        from training.audit import audit as run_audit
+        from training.audit_page import summarise
+
+        found = run_audit(data, output, distance)
+        typer.echo("\n".join([*summarise(found), f"{output / 'audit.html'}. {RESEARCH_USE}"]))
+
+
+@app.command()
+def explore(
+    data: Annotated[Path, typer.Argument(help="Data set: class folders or a zip.")],
+    output: Annotated[Path, typer.Option(help="Folder of the report.")],
+    seed: Annotated[int, typer.Option(help="Of the choice of sample images.", min=0)] = 0,
+) -> None:
+    """Draw a data set: balance, samples, CLAHE, intensity histograms and heatmaps."""
+    with exit_codes():
+        from training.explore import explore as run_explore
+
+        made = run_explore(data, output, seed)
+        typer.echo(
+            f"{output / 'explore.html'}: {made.pictures} pictures; "
+            f"{made.unreadable} files cannot be read. {RESEARCH_USE}"
+        )
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
+    data: Annotated[
+        Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set: class folders or a zip.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Run folder; an unfinished run in it is resumed.")
+    ] = None,
+    backbone_weights: Annotated[
+        str | None,
+        typer.Option(help="A weights file, a .keras baseline, 'imagenet' (download) or 'none'."),
+    ] = None,
+    save_every_s: Annotated[
+        float, typer.Option(help="Seconds between saved states: what a kill can cost.")
+    ] = 300.0,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="audit.json of the data; images under two labels are left out."),
+    ] = None,
+) -> None:
+    """Train a recipe, or resume it, and write the Keras baseline."""
+    with exit_codes(), progress() as show_progress:
+        from training.audit_record import read_audit
+        from training.fit import FitOptions
+        from training.fit import fit as run_fit
+        from training.model import BackboneWeights
+        from training.recipe import load_recipe
+
+        loaded = load_recipe(recipe)
+        options = FitOptions(
+            data=data,
+            output=output or Path("training/runs") / loaded.name,
+            weights=BackboneWeights.parse(backbone_weights),
+            save_every_s=save_every_s,
+            audit=read_audit(audit) if audit else None,
+        )
+        baseline = run_fit(loaded, options, show_progress)
+        left_out = baseline.training_data["unreadable"]
+        skipped = f", {left_out} unreadable files skipped (metrics.json)" if left_out else ""
+        typer.echo(
+            f"{baseline.path}: validation accuracy "
+            f"{baseline.metrics['validation']['accuracy']:.4f}{skipped}. {RESEARCH_USE}"
+        )
+
+
+@app.command("cross-validate")
+def cross_validate(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
+    data: Annotated[
+        Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set: class folders or a zip.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the runs; finished parts are kept.")
+    ] = None,
+    backbone_weights: Annotated[
+        str | None,
+        typer.Option(help="A weights file, a .keras baseline, 'imagenet' (download) or 'none'."),
+    ] = None,
+    save_every_s: Annotated[
+        float, typer.Option(help="Seconds between saved states: what a kill can cost.")
+    ] = 300.0,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="audit.json of the data; images under two labels are left out."),
+    ] = None,
+) -> None:
+    """Fit a recipe once for each part of the training split held out, and sum up."""
+    with exit_codes(), progress() as show_progress:
+        from training.audit_record import read_audit
+        from training.cross_validation import cross_validate as run_cross_validate
+        from training.fit import FitOptions
+        from training.model import BackboneWeights
+        from training.recipe import load_recipe
+
+        loaded = load_recipe(recipe)
+        options = FitOptions(
+            data=data,
+            output=output or Path("training/runs") / f"{loaded.name}-folds",
+            weights=BackboneWeights.parse(backbone_weights),
+            save_every_s=save_every_s,
+            audit=read_audit(audit) if audit else None,
+        )
+        summary = run_cross_validate(loaded, options, show_progress)
+        mean, deviation = summary["mean"], summary["standard_deviation"]
+        for name in mean:
+            typer.echo(f"{name}: {mean[name]:.4f} +- {deviation[name]:.4f}")
+        typer.echo(f"{len(summary['folds'])} parts, each held out once. {RESEARCH_USE}")
+
+
+@app.command()
+def evaluate(
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="Baselines (.keras) or bundles; the first is the reference."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(envvar="NEUROSCAN_DATA", help="Data set with both splits: a folder or a zip."),
+    ],
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the bundles; default: the fastest.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for evaluation.json, .md, .html and pictures."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Write every model's decision on every image here, as CSV.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="audit.json of the data, with its list of leak-free tests.")
+    ] = None,
+) -> None:
+    """Measure models on the published test split and on its leak-free part, side by side.
+
+    evaluation.html shows images of the data set: keep it in the lab.
+    """
+    with exit_codes():
+        from training.audit_record import read_audit
+        from training.evaluate import EvaluationOptions
+        from training.evaluate import evaluate as run_evaluate
+        from training.evaluation_report import summary, write_evaluation, write_predictions
+        from training.reports import make_report_folder
+        from training.subjects import open_subjects
+
+        for folder in filter(None, (output, images and images.parent)):
+            make_report_folder(folder)
+        measuring = EvaluationOptions(audit=read_audit(audit) if audit else None)
+        evaluation = run_evaluate(open_subjects(models, precision), data, measuring)
+        if output:
+            write_evaluation(evaluation, output)
+        if images:
+            write_predictions(evaluation, images)
+        typer.echo(f"{summary(evaluation.report)}\n{RESEARCH_USE}")
+
+
+@app.command()
+def specialist(
+    first: Annotated[Path, typer.Argument(help="Baseline (.keras) of all classes.")],
+    second: Annotated[Path, typer.Argument(help="Baseline (.keras) of two of them.")],
+    data: Annotated[
+        Path,
+        typer.Option(envvar="NEUROSCAN_DATA", help="Data set with both splits: a folder or a zip."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.json, .md, .html and pictures.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="audit.json that both baselines were fitted with.")
+    ] = None,
+) -> None:
+    """Measure a baseline with and without a second opinion where it is torn between two classes."""
+    with exit_codes():
+        from training.audit_record import read_audit
+        from training.evaluation_report import summary, write_evaluation
+        from training.reports import make_report_folder
+        from training.specialist import evaluate_second_opinion
+
+        if output:
+            make_report_folder(output)
+        read = read_audit(audit) if audit else None
+        _, evaluation = evaluate_second_opinion(first, second, data, read)
+        if output:
+            write_evaluation(evaluation, output)
+        typer.echo(f"{summary(evaluation.report)}\n{RESEARCH_USE}")
+
+
+@app.command()
+def card(
+    baseline: Annotated[Path, typer.Argument(help="Baseline (.keras) with its card beside it.")],
+    evaluation: Annotated[
+        Path, typer.Option(help="evaluation.json of this very baseline, from evaluate --output.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Write the Markdown here; default: print it.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Put it into this bundle, exported from the baseline.")
+    ] = None,
+) -> None:
+    """Write a baseline's model card from its own record and a measured evaluation."""
+    with exit_codes():
+        from neuroscan_edge.baseline import read_baseline
+        from neuroscan_edge.bundle import open_bundle
+        from training.card import add_card, model_card
+        from training.evaluate import read_evaluation
+        from training.reports import write_report
+
+        described = read_baseline(baseline)
+        text = model_card(described, read_evaluation(evaluation))
+        if bundle:
+            add_card(open_bundle(bundle), described, text)
+        if output:
+            write_report(output.parent, {output.name: text.encode()})
+        places = " and ".join(str(place) for place in (output, bundle) if place)
+        typer.echo(f"{places}: model card written. {RESEARCH_USE}" if places else text)
