@@ -131,7 +131,7 @@ def agreement(whole: Bundle, bundle: Bundle, images: np.ndarray) -> dict[str, An
     """Compare each graph with the FP32 graph over a test split, in ONNX Runtime on the CPU."""
     expected = probabilities(whole, whole.graph(Precision.FP32), images)
     int8 = bundle.graph(Precision.INT8)
-    gpu_form, _ = graph_for(int8, RuntimeName.TENSORRT_RTX)
+    gpu_form, _ = graph_for(int8, RuntimeName.TENSORRT_RTX, exact_int8=True)
     found_by_form = {
         "fp16": probabilities(bundle, bundle.graph(Precision.FP16), images),
         "int8": probabilities(bundle, int8, images),

@@ -127,9 +127,11 @@ def build_engine(bundle: Bundle, options: BuildOptions, report: Report) -> Store
     machine = this_machine()
     runtime = installed(options.runtime or preferred_runtime(machine), _WHY)
     precision = options.precision or (Precision.FP16 if runtime.name.on_gpu else Precision.INT8)
+    if runtime.name is RuntimeName.OPENVINO and precision is Precision.INT8:
+        _require_exact_int8(machine)
     source = bundle.graph(precision)
     calibration = _calibration(bundle) if precision is Precision.INT8 else None
-    data, plan = graph_for(source, runtime.name)
+    data, plan = graph_for(source, runtime.name, exact_int8=machine.exact_int8)
     started = time.perf_counter()
     if runtime.name.on_gpu:
         compiled = _compile_tensorrt(bundle, data, runtime, machine, options, report)
@@ -149,7 +151,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, report: Report) -> Store
             "sha256": hashlib.sha256(data).hexdigest(),
             "size_bytes": len(data),
         },
-        platform=machine.platform,
+        platform=machine.platform_for(runtime.name, precision),
         compute_capabilities=compiled.compute_capabilities,
         cuda_major=runtime.cuda_major,
         built_on=_built_on(machine),
@@ -170,14 +172,14 @@ def build_engine(bundle: Bundle, options: BuildOptions, report: Report) -> Store
     return write_engine(folder, manifest, compiled.files)
 
 
-def graph_for(source: Graph, runtime: RuntimeName) -> tuple[bytes, LayerPlan]:
+def graph_for(source: Graph, runtime: RuntimeName, *, exact_int8: bool) -> tuple[bytes, LayerPlan]:
     """Return the form of a graph that a runtime is fastest on, and its plan.
 
-    The same graph gives the same bytes.
+    The same graph gives the same bytes on processors of the same kind; see `to_cpu_int8`.
     """
     onnx = require("onnx", extra="cpu", why="to read the graph")
+    from neuroscan_edge.cpu_form import to_cpu_int8
     from neuroscan_edge.gpu_form import to_gpu_int8
-    from neuroscan_edge.precision import to_unsigned
 
     model = onnx.load_from_string(source.data)
     if source.precision is not Precision.INT8:
@@ -185,17 +187,15 @@ def graph_for(source: Graph, runtime: RuntimeName) -> tuple[bytes, LayerPlan]:
     plan = layer_plan(model)
     if runtime.on_gpu:
         model = to_gpu_int8(model)
-    elif runtime is RuntimeName.ONNXRUNTIME:
-        model = to_unsigned(model)
     else:
-        return source.data, plan
+        model = to_cpu_int8(model, runtime, exact_int8=exact_int8)
     return bytes(model.SerializeToString(deterministic=True)), plan
 
 
 def preferred_runtime(machine: Machine) -> RuntimeName:
     """Choose what to build for: the fastest runtime that is installed and knows this machine."""
     order = [RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO]
-    if "intel" in machine.cpu.lower():
+    if machine.openvino_first:
         order.reverse()
     if machine.gpu.gpus:
         order = [RuntimeName.TENSORRT, RuntimeName.TENSORRT_RTX, *order]
@@ -215,6 +215,15 @@ def preferred_runtime(machine: Machine) -> RuntimeName:
 def _builds_for(name: RuntimeName, machine: Machine) -> bool:
     known = supported_targets(load_flavour(name, _WHY))
     return not known or machine.gpu.gpus[0].compute_capability in known
+
+
+def _require_exact_int8(machine: Machine) -> None:
+    if not machine.exact_int8:
+        raise BuildError(
+            f"{machine.cpu or 'this processor'} has no VNNI, without which OpenVINO's INT8 sums "
+            'saturate; build "--runtime onnxruntime", which has exact kernels for it, or '
+            '"--precision fp32"'
+        )
 
 
 def _calibration(bundle: Bundle) -> dict[str, Any]:

@@ -87,6 +87,8 @@ def run(request: ClassifyRequest) -> int:
     )
     choice = choose_runtime(bundle, runtime_options)
     print(choice, file=sys.stderr)
+    if choice.cuda or choice.installed.name.on_gpu:
+        print("warming up; the first time on a GPU kernels are compiled", file=sys.stderr)
     written = result_format(form, bundle.labels)
     counts = {"classified": 0, "failed": 0}
     opened = open_choice(bundle, choice, runtime_options)

@@ -41,6 +41,7 @@ def diagnose(bundle: Bundle, machine: Machine | None = None) -> dict[str, Any]:
         "neuroscan_edge": __version__,
         "platform": machine.platform,
         "cpu": machine.cpu,
+        "exact_int8": machine.exact_int8,
         "gpus": [
             f"{each.name}, sm_{each.compute_capability.replace('.', '')}, "
             f"{each.memory_bytes / (1 << 30):.0f} GiB"

@@ -219,12 +219,21 @@ def to_int8(
     return _checked(quantized)
 
 
-def to_unsigned(model: ModelProto) -> ModelProto:
+def to_unsigned(model: ModelProto, *, weights: bool = False) -> ModelProto:
     """Rewrite a Q/DQ graph in the form ONNX Runtime's x86 kernels are fast on.
 
     Two changes, neither of which alters a dequantised value: int8 activations around zero become
     uint8 around 128, and a ReLU before a Q becomes a clip of the integers after it (quantisation is
     monotone and maps 0 to the zero point), so that convolutions chain in integers.
+
+    Parameters
+    ----------
+    model : ModelProto
+        Symmetric int8 Q/DQ.
+    weights : bool
+        Whether weights become uint8 around 128 too, again without altering a value. Without VNNI,
+        x86 multiplies uint8 by int8 with vpmaddubsw, whose sums of two products saturate at int16:
+        results are then wrong. The kernels for uint8 by uint8 widen first.
     """
     shifted = _copy(model)
     graph = shifted.graph
@@ -239,8 +248,22 @@ def to_unsigned(model: ModelProto) -> ModelProto:
     _set_initializers(
         shifted, [*(each for each in graph.initializer if each.name != _ZERO_POINT), zero_point]
     )
+    if weights:
+        _shift_weights(shifted)
     _clip_integers(shifted)
     return _checked(shifted)
+
+
+def _shift_weights(model: ModelProto) -> None:
+    """Store int8 weights and their zero points as uint8, both 128 higher."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in tensors:
+            continue
+        for name in (node.input[0], node.input[2]):
+            integers = numpy_helper.to_array(tensors[name]).astype(np.int16) + UINT8_ZERO_POINT
+            tensors[name] = numpy_helper.from_array(integers.astype(np.uint8), name)
+    _set_initializers(model, tensors.values())
 
 
 def _clip_integers(model: ModelProto) -> None:

@@ -200,6 +200,18 @@ MISMATCHES = (
         ("linux x86_64", "windows x86_64", "build-engine"),
     ),
     Mismatch(
+        "processor without VNNI",
+        lambda attempt: replace(
+            _manifest(runtime="onnxruntime", precision="int8", platform="linux x86_64 with VNNI")(
+                attempt
+            ),
+            installed=Installed(RuntimeName.ONNXRUNTIME, RTX.version),
+            machine=replace(MACHINE, exact_int8=False),
+        ),
+        errors.EnginePlatformError,
+        ("linux x86_64 with VNNI", "one for linux x86_64 without VNNI", "build-engine"),
+    ),
+    Mismatch(
         "other GPU",
         _gpu(gpus=(Gpu("NVIDIA H200", "9.0", 141 << 30),)),
         errors.EngineGpuError,

@@ -26,7 +26,7 @@ from neuroscan_edge.errors import (
 )
 from neuroscan_edge.gpu.probe import Gpu, GpuProbe
 from neuroscan_edge.layer_plan import layer_plan
-from neuroscan_edge.machine import Machine
+from neuroscan_edge.machine import Machine, this_machine
 from neuroscan_edge.precision import QuantizationPlan
 from neuroscan_edge.spec import Precision, RuntimeName
 
@@ -104,7 +104,7 @@ def test_an_int8_engine_that_is_not_int8_is_refused_and_leaves_nothing(calibrate
     model = onnx.load_from_string(source.data)
     plan = layer_plan(model)
     float_graph = calibrated.graph(Precision.FP16)
-    monkeypatch.setattr("neuroscan_edge.build.graph_for", lambda *_: (float_graph.data, plan))
+    monkeypatch.setattr("neuroscan_edge.build.graph_for", lambda *_, **__: (float_graph.data, plan))
     with pytest.raises(LayerPrecisionError, match="0 of 4 planned .*stem, depthwise, pointwise"):
         build_engine(calibrated, rtx(Precision.INT8), quiet)
     assert not (calibrated.folder / "engines").exists()
@@ -112,8 +112,11 @@ def test_an_int8_engine_that_is_not_int8_is_refused_and_leaves_nothing(calibrate
 
 @pytest.mark.parametrize("runtime", [RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO], ids=str)
 def test_cpu_runtimes_get_their_optimised_graph(calibrated, runtime):
+    if runtime is RuntimeName.OPENVINO and not this_machine().exact_int8:
+        pytest.skip("this processor has no VNNI, and OpenVINO no INT8 engine for it")
     engine = build_engine(calibrated, BuildOptions(runtime=runtime), quiet)
     assert engine.manifest.precision is Precision.INT8
+    assert engine.manifest.platform == this_machine().platform_for(runtime, Precision.INT8)
     assert engine.manifest.compute_capabilities == ()
     assert engine.folder.name == f"{runtime}-int8-cpu"
     found = engine.manifest.layers["found"]
@@ -124,10 +127,19 @@ def test_cpu_runtimes_get_their_optimised_graph(calibrated, runtime):
         assert "QLinearConv" in {node.op_type for node in graph.node}
 
 
+def test_openvino_builds_no_int8_engine_where_its_sums_saturate(calibrated, monkeypatch):
+    older = replace(this_machine(), exact_int8=False)
+    monkeypatch.setattr("neuroscan_edge.build.this_machine", lambda: older)
+    with pytest.raises(BuildError, match="no VNNI.*--runtime onnxruntime"):
+        build_engine(calibrated, BuildOptions(runtime=RuntimeName.OPENVINO), quiet)
+
+
 def test_the_compiled_form_is_the_same_twice(calibrated):
     source = calibrated.graph(Precision.INT8)
     for runtime in RuntimeName:
-        assert graph_for(source, runtime)[0] == graph_for(source, runtime)[0]
+        for exact in (True, False):
+            one, other = (graph_for(source, runtime, exact_int8=exact)[0] for _ in range(2))
+            assert one == other
 
 
 def test_progress_only_grows_and_ends_at_one(calibrated):

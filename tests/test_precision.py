@@ -76,7 +76,7 @@ def test_fp16_refuses_a_weight_that_overflows(fp32):
 
 
 def test_int8_decides_as_fp32(fp32, int8, images):
-    expected, found = run(fp32, images), run(int8, images)
+    expected, found = run(fp32, images), run(int8, images, simulate=True)
     assert np.abs(found - expected).max() < INT8_PROBABILITY_ERROR
     assert len(set(expected.argmax(axis=1))) > 1, "a probe set of one class would prove nothing"
 
@@ -133,7 +133,8 @@ def test_a_plan_keeps_layers_in_float(fp32, ranges, images, plan, absent):
     tensors = {tensor.name for tensor in model.graph.initializer}
     outputs = {name for node in model.graph.node for name in node.output}
     assert absent not in tensors | outputs
-    assert np.abs(run(model, images) - run(fp32, images)).max() < INT8_PROBABILITY_ERROR
+    found = run(model, images, simulate=True)
+    assert np.abs(found - run(fp32, images)).max() < INT8_PROBABILITY_ERROR
 
 
 def test_float_sums_still_quantise_their_branches(fp32):
@@ -154,8 +155,9 @@ def test_unfolded_batch_normalisation_is_not_taken_for_a_residual(fp32):
     assert "residual" in names
 
 
-def test_unsigned_form_is_identical(int8, images):
-    unsigned = to_unsigned(int8)
+@pytest.mark.parametrize("weights", [False, True], ids=["activations", "weights too"])
+def test_unsigned_form_is_identical(int8, images, weights):
+    unsigned = to_unsigned(int8, weights=weights)
     np.testing.assert_array_equal(
         run(unsigned, images, simulate=True), run(int8, images, simulate=True)
     )

@@ -98,11 +98,12 @@ def _check_runtime(engine: StoredEngine, bundle: Bundle, installed: Installed) -
 
 def _check_machine(engine: StoredEngine, bundle: Bundle, machine: Machine) -> None:
     manifest = engine.manifest
-    if manifest.platform != machine.platform:
+    platform = machine.platform_for(manifest.runtime, manifest.precision)
+    if manifest.platform != platform:
         raise EnginePlatformError(
             str(engine.folder),
             found=f"an engine for {manifest.platform}",
-            wanted=f"one for {machine.platform}",
+            wanted=f"one for {platform}",
             fix=f"on this machine {rebuild_command(bundle, engine)}",
         )
     if not manifest.runtime.on_gpu:

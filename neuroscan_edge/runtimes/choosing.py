@@ -95,7 +95,7 @@ def choose_runtime(
     """Choose: what was asked for, else the first that runs here.
 
     The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU OpenVINO where the
-    processor is Intel's, else ONNX Runtime.
+    processor is Intel's with VNNI, else ONNX Runtime.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def _choose_cpu(
     reason = "the default for this processor"
     if _cuda(machine):
         reason = "the GPU's, through CUDA"
-    elif "intel" in machine.cpu.lower():
+    elif machine.openvino_first:
         order.reverse()
         reason = "the fastest on Intel processors"
     missing: NeuroScanError | None = None

@@ -64,4 +64,7 @@ def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
         )
     from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
-    return OnnxRuntime(bundle, graph, options.threads, cuda=choice.cuda)
+    runtime = OnnxRuntime(bundle, graph, options.threads, cuda=choice.cuda)
+    if choice.cuda:
+        runtime.warm_up(options.batch_size or runtime.info.batch_size or 1)
+    return runtime

@@ -60,7 +60,10 @@ class OpenVinoRuntime:
         version = openvino.__version__.split("-")[0]
         core = openvino.Core()
         try:
-            read = core.read_model(model) if weights is None else core.read_model(model, weights)
+            if weights is None:
+                read = core.read_model(_cpu_form(model, precision))
+            else:
+                read = core.read_model(model, weights)
             compiled = core.compile_model(read, "CPU", options)
         except RuntimeError as error:
             raise RuntimeNotAvailableError(
@@ -92,6 +95,14 @@ class OpenVinoRuntime:
         outputs = self._request.infer([np.ascontiguousarray(batch)])
         # A copy: the request's own output is overwritten by the next call.
         return np.array(outputs[self._output], np.float32, copy=True)
+
+
+def _cpu_form(model: bytes, precision: Precision) -> bytes:
+    if precision is not Precision.INT8:
+        return model
+    from neuroscan_edge.cpu_form import load_cpu_int8
+
+    return load_cpu_int8(model, RuntimeName.OPENVINO)
 
 
 def _check_contract(compiled: Any, bundle: Bundle) -> None:

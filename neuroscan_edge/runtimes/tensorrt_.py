@@ -39,7 +39,7 @@ class EngineRunError(NeuroScanError):
 
 
 def open_tensorrt(engine: StoredEngine, data: bytes) -> "TensorRTRuntime":
-    """Load verified engine bytes on this machine's GPU.
+    """Load verified engine bytes on this machine's GPU, and run them once.
 
     Raises
     ------
@@ -51,7 +51,13 @@ def open_tensorrt(engine: StoredEngine, data: bytes) -> "TensorRTRuntime":
     name = engine.manifest.runtime
     trt = load_flavour(name, "to run its engines")
     driver = load_driver("tensorrt" if name is RuntimeName.TENSORRT else "gpu")
-    return TensorRTRuntime(trt, Device(driver), engine, data, DriverGraphs())
+    runtime = TensorRTRuntime(trt, Device(driver), engine, data, DriverGraphs())
+    try:
+        runtime.warm_up()
+    except BaseException:
+        runtime.__exit__(None, None, None)
+        raise
+    return runtime
 
 
 class TensorRTRuntime:
@@ -180,6 +186,16 @@ class TensorRTRuntime:
                 self._synchronize()
                 raise
         return results
+
+    def warm_up(self) -> None:
+        """Run the largest batch on every buffer, so that no batch of a run is the first.
+
+        TensorRT for RTX compiles its kernels here, for as long as minutes on a GPU that it sees
+        for the first time; they are kept at once, so that no kill costs them.
+        """
+        self(np.zeros((_IN_FLIGHT * self._batch.max, *self._slice_shape), np.uint8))
+        with self._device.current():
+            self._kernels.save()
 
     def _pieces(self, count: int) -> Iterator[slice]:
         for start in range(0, count, self._batch.max):

@@ -28,7 +28,7 @@ from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 from neuroscan_edge.spec import Precision, RuntimeName
 
 NO_GPU = GpuProbe(reason="no NVIDIA driver is installed")
-INTEL = replace(this_machine(), cpu="Intel(R) Xeon(R)", gpu=NO_GPU)
+INTEL = replace(this_machine(), cpu="Intel(R) Xeon(R)", gpu=NO_GPU, exact_int8=True)
 AMD = replace(this_machine(), cpu="AMD EPYC", gpu=NO_GPU)
 WITH_GPU = replace(this_machine(), gpu=MACHINE.gpu)
 
@@ -56,6 +56,13 @@ def test_an_intel_processor_gets_openvino_and_another_onnx_runtime(calibrated):
     assert on_amd.precision is on_intel.precision is Precision.INT8
     assert "no NVIDIA driver is installed" in str(on_amd)
     assert "\n" not in str(on_amd)
+
+
+def test_an_intel_processor_without_vnni_gets_onnx_runtime(calibrated):
+    older = replace(INTEL, exact_int8=False)
+    choice = choose_runtime(calibrated, RuntimeOptions(), older)
+    assert choice.installed.name is RuntimeName.ONNXRUNTIME
+    assert choice.precision is Precision.INT8
 
 
 def test_without_openvino_an_intel_processor_gets_onnx_runtime(calibrated, monkeypatch):
