@@ -28,7 +28,7 @@ validation_fraction = 0.25
 duplicate_distance = 4
 
 [fit]
-batch_size = 4
+batch_size = 12
 precision = "float32"
 ema_momentum = 0.9
 

@@ -100,7 +100,8 @@ def test_learning_rate_rises_to_the_peak_and_falls_to_the_end(warmup_epochs, fin
 
 def test_batches_depend_on_seed_epoch_and_step_alone(small_recipe):
     recipe = load_recipe(small_recipe)
-    recipe = replace(recipe, fit=replace(recipe.fit, mixup_alpha=0.4, label_smoothing=0.1))
+    changes = {"batch_size": 4, "mixup_alpha": 0.4, "label_smoothing": 0.1}
+    recipe = replace(recipe, fit=replace(recipe.fit, **changes))
     rng = np.random.default_rng(0)
     resized = rng.integers(0, 256, (30, 72, 72), np.uint8)
     targets = np.arange(30) % 4
@@ -191,9 +192,10 @@ def test_a_killed_run_resumes_and_ends_as_an_uninterrupted_one(
 ):
     whole = history(fitted)
     images = json.loads((fitted / "metrics.json").read_text())["images"]["training"]
-    epoch = images // 4 * 4
+    batch = load_recipe(small_recipe).fit.batch_size
+    epoch = images // batch * batch
     # In the first stage, and within a later epoch of the second.
-    for last in (epoch // 2 // 4 * 4, 2 * epoch + 12):
+    for last in (epoch // 2 // batch * batch, 2 * epoch + 3 * batch):
         command = [sys.executable, str(ROOT / "tests" / "training" / "killed_fit.py")]
         killed = subprocess.run(
             [*command, str(small_recipe), str(small_data), str(tmp_path), str(last)],
@@ -204,7 +206,7 @@ def test_a_killed_run_resumes_and_ends_as_an_uninterrupted_one(
         # The step that was killed had not been saved yet.
         with np.load(tmp_path / "state.npz") as saved:
             position = json.loads(str(saved["position"]))
-        assert position["epoch"] * epoch + position["step"] * 4 == last - 4
+        assert position["epoch"] * epoch + position["step"] * batch == last - batch
     command = fit_command(small_recipe, small_data, tmp_path)
     done = subprocess.run(command, cwd=ROOT, env=fit_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -335,7 +337,7 @@ def test_what_no_stage_can_do_is_said_before_the_first(
     options = FitOptions(small_data, tmp_path, BackboneWeights("none"))
     small, large = recipe.stages[0], replace(recipe.stages[1], image_size=1024)
     monkeypatch.setattr("training.memory.available_memory_bytes", lambda: 4 << 30)
-    with pytest.raises(MemoryShortageError, match="a batch of 4 needs about"):
+    with pytest.raises(MemoryShortageError, match="a batch of 12 needs about"):
         fit(replace(recipe, stages=(small, large)), options)
     unknown = replace(small, trainable="block13_sepconv1_axt")
     with pytest.raises(WeightsError, match="nearest: 'block13_sepconv1_act'"):
