@@ -1,7 +1,7 @@
 """Build the shipped binaries of the CUDA kernels and their manifest.
 
-    python -m kernels.build             # write them beside the source
-    python -m kernels.build --check     # exit code 1 if those there are not what the source gives
+python -m kernels.build             # write them beside the source
+python -m kernels.build --check     # exit code 1 if those there are not what the source gives
 """
 
 import argparse

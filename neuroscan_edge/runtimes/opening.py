@@ -2,10 +2,11 @@
 
 from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.engine.checks import verify_engine
+from neuroscan_edge.errors import UsageError
 from neuroscan_edge.machine import this_machine
 from neuroscan_edge.runtimes.base import Runtime
 from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
-from neuroscan_edge.spec import RuntimeName
+from neuroscan_edge.spec import PreprocessOn, RuntimeName
 
 
 def open_runtime(bundle: Bundle, options: RuntimeOptions | None = None) -> Runtime:
@@ -25,7 +26,20 @@ def open_runtime(bundle: Bundle, options: RuntimeOptions | None = None) -> Runti
 
 
 def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
-    """Load what `choose_runtime` chose. An engine is verified again: these bytes are loaded."""
+    """Load what `choose_runtime` chose. An engine is verified again: these bytes are loaded.
+
+    Raises
+    ------
+    UsageError
+        If preprocessing on the GPU is asked for and the runtime does not offer it.
+    DevicePreprocessingError
+        If it is asked for and this GPU cannot.
+    """
+    if options.preprocess is PreprocessOn.CUDA and not choice.installed.name.on_gpu:
+        raise UsageError(
+            f"{choice.installed} takes preprocessed slices only; leave --preprocess cuda out, or "
+            "use an engine of tensorrt or tensorrt-rtx"
+        )
     if choice.engine is None:
         return _open_graph(bundle, choice, options)
     files = verify_engine(
@@ -36,7 +50,7 @@ def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
     if choice.installed.name.on_gpu:
         from neuroscan_edge.runtimes.tensorrt_ import open_tensorrt
 
-        return open_tensorrt(choice.engine, data)
+        return open_tensorrt(choice.engine, data, bundle.preprocessing, options.preprocess)
     if choice.installed.name is RuntimeName.OPENVINO:
         from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 
