@@ -95,7 +95,8 @@ def run(request: ClassifyRequest) -> int:
     counts = {"classified": 0, "failed": 0}
     opened = open_choice(bundle, choice, runtime_options)
     with opened as runtime, _sink(request.output) as write:
-        print(f"preprocessing on {runtime.info.preprocessing}", file=sys.stderr)
+        place = runtime.info.preprocessing
+        print(f"preprocessing on {place}", file=sys.stderr)
         write(written.opening)
         with _progress(len(found.files), to_terminal=request.output is not None) as advance:
             path = None
@@ -104,6 +105,8 @@ def run(request: ClassifyRequest) -> int:
                 counts["failed" if result.error else "classified"] += 1
                 advance(result.provenance.path != path)
                 path = result.provenance.path
+        if runtime.info.preprocessing != place:
+            print(f"preprocessing was on {runtime.info.preprocessing}", file=sys.stderr)
     _summarise(counts, found, request.output)
     return EXIT_INCOMPLETE if counts["failed"] else 0
 

@@ -112,6 +112,7 @@ class TensorRTRuntime:
         self._slots: list[BatchSlot] = []
         self._preprocessor: CudaPreprocessor | None = None
         self._substitute: CpuPreprocessor | None = None
+        self._substituted = 0
         try:
             with device.current():
                 self._load(trt, engine, data)
@@ -259,9 +260,10 @@ class TensorRTRuntime:
             raise EngineRunError("the runtime was not opened to preprocess on the GPU")
         try:
             preprocessor.upload(piece, slot.staging, self._copies)
-        except DeviceMemoryError:
+        except DeviceMemoryError as error:
             if self._substitute is None:
                 raise
+            self._note_substitution(count, error)
             self._submit(index, np.stack([self._substitute(each) for each in piece])[..., None])
             return
         slot.copied.record(self._copies)
@@ -272,6 +274,12 @@ class TensorRTRuntime:
             end, rest = preprocessor.output_bytes(count), preprocessor.output_bytes(size - count)
             self._device.driver.memset_d8_async(int(slot.device_in) + end, 0, rest, self._work)
         self._finish(index, size)
+
+    def _note_substitution(self, count: int, error: DeviceMemoryError) -> None:
+        self._substituted += count
+        where = f"cuda ({self._preprocessor.binary})" if self._preprocessor else "cuda"
+        said = f"{where}, and of {self._substituted} slices on the CPU: {error}"
+        self._info = replace(self._info, preprocessing=said)
 
     def _finish(self, index: int, size: int) -> None:
         slot = self._slots[index]
