@@ -103,12 +103,13 @@ struct Thread {
     Fiber fiber;
     State state;
     int barrier_line;
+    unsigned exchanges;
 };
 
 inline Fiber scheduler;
 inline std::vector<Thread> threads;
 inline std::vector<char> stacks;
-inline std::vector<int> exchanged;
+inline std::vector<int> exchanged[2];
 inline unsigned running;
 inline void (*body)(void*);
 inline void* body_arguments;
@@ -128,12 +129,12 @@ inline void run_thread() {
     yield_as(State::done, 0);
 }
 
-inline std::vector<unsigned> in_order(unsigned count, Order order, std::mt19937& random) {
-    std::vector<unsigned> indices(count);
+inline void put_in_order(std::vector<unsigned>& indices, unsigned count, Order order,
+                         std::mt19937& random) {
+    indices.resize(count);
     std::iota(indices.begin(), indices.end(), 0u);
     if (order == Order::reverse) std::reverse(indices.begin(), indices.end());
     if (order == Order::shuffled) std::shuffle(indices.begin(), indices.end(), random);
-    return indices;
 }
 
 // Let those go on for whom everyone has come; false if somebody waits in vain.
@@ -174,11 +175,16 @@ inline int run_block(unsigned count, Order order, std::mt19937& random) {
     poison_shared();
     for (unsigned index = 0; index < count; ++index) {
         threads[index].state = State::ready;
+        threads[index].exchanges = 0;
         prepare_fiber(threads[index].fiber, stacks.data() + index * STACK_BYTES, run_thread);
     }
+    std::vector<unsigned> turn;
+    put_in_order(turn, count, order, random);
     unsigned done = 0;
     while (done < count) {
-        for (unsigned index : in_order(count, order, random)) {
+        // The order changes from barrier to barrier.
+        if (order == Order::shuffled) put_in_order(turn, count, order, random);
+        for (unsigned index : turn) {
             if (threads[index].state != State::ready) continue;
             running = index;
             threadIdx.x = index;
@@ -195,9 +201,11 @@ inline int run_grid(Dimensions grid, unsigned count, Order order, unsigned seed)
     gridDim = grid;
     blockDim.x = count;
     threads.resize(count);
-    exchanged.resize(count);
+    for (auto& places : exchanged) places.resize(count);
     stacks.resize(count * STACK_BYTES);
-    for (unsigned block : in_order(grid.x * grid.y, order, random)) {
+    std::vector<unsigned> blocks;
+    put_in_order(blocks, grid.x * grid.y, order, random);
+    for (unsigned block : blocks) {
         blockIdx.x = block % grid.x;
         blockIdx.y = block / grid.x;
         const int failure = run_block(count, order, random);
@@ -237,13 +245,12 @@ using std::min;
 
 inline int __shfl_up_sync(unsigned, int value, unsigned distance) {
     const unsigned thread = emulation::running;
-    emulation::exchanged[thread] = value;
+    // Two places in turn: one is written again only after a barrier that all pass having read it.
+    auto& places = emulation::exchanged[emulation::threads[thread].exchanges++ % 2];
+    places[thread] = value;
     emulation::wait_for_warp();
     const bool inside = thread % emulation::WARP_LANES >= distance;
-    const int received = inside ? emulation::exchanged[thread - distance] : value;
-    // Nobody may put in a new value before all have taken the old one.
-    emulation::wait_for_warp();
-    return received;
+    return inside ? places[thread - distance] : value;
 }
 
 inline int atomicAdd(int* at, int value) {

@@ -138,7 +138,7 @@ def run_program(
 def compile_program(folder: Path, *, sanitized: bool, source: Path = KERNEL_SOURCE) -> Path:
     """Build the program of a kernel source, with AddressSanitizer or without."""
     folder.mkdir(parents=True, exist_ok=True)
-    flags = ["-O1", "-DAS_PROGRAM", *(_ASAN_FLAGS if sanitized else [])]
+    flags = ["-O0", "-DAS_PROGRAM", *(_ASAN_FLAGS if sanitized else [])]
     return compile_kernels(folder / "program", *flags, source=source)
 
 
