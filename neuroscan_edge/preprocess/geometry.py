@@ -16,6 +16,7 @@ SCRATCH_LIMIT_BYTES = 1 << 28
 
 _BINS = 256
 _PIXELS_A_THREAD = 4
+_MOST_BLOCKS_Y = 65_535
 
 SIGNATURES = {"equalisation_luts": "PPPPiiiiiifi", "blend": "PPiiiiff"}
 """Kernels and the types of their arguments, as `struct` and PyCUDA write them."""
@@ -87,7 +88,7 @@ class Geometry:
 
     def turn(self, slices: int) -> int:
         """How many slices of a batch go through the scratch memory at once, at least 1."""
-        return min(slices, SCRATCH_LIMIT_BYTES // self.scratch_bytes(1))
+        return min(slices, _MOST_BLOCKS_Y, SCRATCH_LIMIT_BYTES // self.scratch_bytes(1))
 
     def launches(self, slices: int, packed: int, output: int, scratch: int) -> list[Launch]:
         """Lay out what preprocesses a packed batch, in the order that one stream must run it.

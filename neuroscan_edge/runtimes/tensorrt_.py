@@ -22,6 +22,7 @@ from neuroscan_edge.errors import (
     EngineLoadError,
     NeuroScanError,
     RuntimeNotAvailableError,
+    SpecError,
 )
 from neuroscan_edge.gpu.buffers import BatchSlot
 from neuroscan_edge.gpu.device import Device, load_driver
@@ -112,7 +113,7 @@ class TensorRTRuntime:
         self._slots: list[BatchSlot] = []
         self._preprocessor: CudaPreprocessor | None = None
         self._substitute: CpuPreprocessor | None = None
-        self._substituted = 0
+        self._substituted, self._on_gpu = 0, ""
         try:
             with device.current():
                 self._load(trt, engine, data)
@@ -167,7 +168,11 @@ class TensorRTRuntime:
         ------
         DevicePreprocessingError
             If the GPU is asked for and cannot preprocess.
+        SpecError
+            If the specification gives slices of another size than the engine reads.
         """
+        if (*spec.shape, 1) != self._slice_shape:
+            raise SpecError(f"{spec.shape} slices for an engine of {self._slice_shape}")
         if place is PreprocessOn.CPU:
             return
         try:
@@ -179,7 +184,8 @@ class TensorRTRuntime:
             self._info = replace(self._info, preprocessing=f"cpu ({error})")
             return
         self._substitute = CpuPreprocessor(spec) if place is PreprocessOn.AUTO else None
-        self._info = replace(self._info, preprocessing=f"cuda ({self._preprocessor.binary})")
+        self._on_gpu = f"cuda ({self._preprocessor.binary})"
+        self._info = replace(self._info, preprocessing=self._on_gpu)
 
     def __enter__(self) -> "TensorRTRuntime":
         return self
@@ -263,7 +269,9 @@ class TensorRTRuntime:
         except DeviceMemoryError as error:
             if self._substitute is None:
                 raise
-            self._note_substitution(count, error)
+            self._substituted += count
+            said = f"{self._on_gpu}, and of {self._substituted} slices on the CPU: {error}"
+            self._info = replace(self._info, preprocessing=said)
             self._submit(index, np.stack([self._substitute(each) for each in piece])[..., None])
             return
         slot.copied.record(self._copies)
@@ -274,12 +282,6 @@ class TensorRTRuntime:
             end, rest = preprocessor.output_bytes(count), preprocessor.output_bytes(size - count)
             self._device.driver.memset_d8_async(int(slot.device_in) + end, 0, rest, self._work)
         self._finish(index, size)
-
-    def _note_substitution(self, count: int, error: DeviceMemoryError) -> None:
-        self._substituted += count
-        where = f"cuda ({self._preprocessor.binary})" if self._preprocessor else "cuda"
-        said = f"{where}, and of {self._substituted} slices on the CPU: {error}"
-        self._info = replace(self._info, preprocessing=said)
 
     def _finish(self, index: int, size: int) -> None:
         slot = self._slots[index]

@@ -20,6 +20,7 @@ from neuroscan_edge.errors import (
     DeviceMemoryError,
     KernelNotAvailableError,
     MissingDependencyError,
+    SpecError,
     UsageError,
 )
 from neuroscan_edge.gpu.device import Device
@@ -182,6 +183,12 @@ def test_a_runtime_says_where_it_preprocesses(bench):
 def test_a_runtime_that_does_not_preprocess_refuses_raw_slices(bench):
     with bench.open(PreprocessOn.CPU) as runtime, pytest.raises(EngineRunError, match="preprocess"):
         runtime.run_raw(mixed(1))
+
+
+def test_a_specification_of_another_size_than_the_engines_is_refused(bench):
+    bench.spec = replace(bench.spec, height=64)
+    with pytest.raises(SpecError, match=r"\(64, 32\) slices for an engine of \(32, 32, 1\)"):
+        bench.open(PreprocessOn.AUTO)
 
 
 def test_a_gpu_without_a_kernel_is_an_error_for_cuda_and_the_cpus_for_auto(bundle, tmp_path):
