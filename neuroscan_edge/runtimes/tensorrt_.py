@@ -29,6 +29,7 @@ from neuroscan_edge.gpu.device import Device, load_driver
 from neuroscan_edge.gpu.graphs import DriverGraphs, GraphRecorder, RecordedGraph
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.preprocess.cuda import STAGING_LIMIT_BYTES, CudaPreprocessor
+from neuroscan_edge.preprocess.cuda_check import open_checked
 from neuroscan_edge.preprocess.packing import pieces
 from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch, UInt8Slice
 from neuroscan_edge.runtimes.rtx_kernels import CompiledKernels
@@ -161,8 +162,7 @@ class TensorRTRuntime:
     def preprocess_on(self, spec: Preprocessing, place: PreprocessOn) -> None:
         """Take raw slices from now on, if that is asked for or, with auto, possible.
 
-        With auto, what the GPU cannot do is left to the CPU: `info` then says why, and batches
-        that later find no memory on the GPU are preprocessed on the CPU.
+        With auto, what the GPU cannot do, or later finds no memory for, is left to the CPU.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class TensorRTRuntime:
             return
         try:
             with self._device.current():
-                self._preprocessor = CudaPreprocessor(self._device, spec, self._batch.max)
+                self._preprocessor = open_checked(self._device, spec, self._batch.max)
         except DevicePreprocessingError as error:
             if place is PreprocessOn.CUDA:
                 raise

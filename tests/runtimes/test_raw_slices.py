@@ -1,6 +1,7 @@
 """Raw slices through the TensorRT adapter: preprocessed by the kernels, decided as on the CPU."""
 
 import json
+import re
 from dataclasses import replace
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from engine_cases import MACHINE, RTX, fitting_engine
-from fakes.fake_cuda import FakeDriver, FakeRecorder
+from fakes.fake_cuda import FakeCudaError, FakeDriver, FakeRecorder
 from fakes.fake_tensorrt import FakeTensorRT
 from PIL import Image
 from preprocess_cases import dark_background, noise
@@ -18,6 +19,7 @@ from neuroscan_edge.engine.manifest import BatchProfile, file_records
 from neuroscan_edge.errors import (
     EXIT_INCOMPLETE,
     DeviceMemoryError,
+    DevicePreprocessingError,
     KernelNotAvailableError,
     MissingDependencyError,
     SpecError,
@@ -201,6 +203,36 @@ def test_a_gpu_without_a_kernel_is_an_error_for_cuda_and_the_cpus_for_auto(bundl
         assert runtime.info.preprocessing.startswith("cpu (a fake GPU has compute capability 7.0")
 
 
+def wrong_kernels(launch):
+    """A GPU that computes nothing, and says nothing."""
+
+
+def failing_kernels(launch):
+    raise FakeCudaError("cuStreamSynchronize failed: an illegal instruction was encountered")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "says"),
+    [
+        (wrong_kernels, "other bytes with resize_clahe.sm_86.cubin: .*of 1024 pixels differ"),
+        (failing_kernels, "does not run resize_clahe.sm_86.cubin .*illegal instruction"),
+    ],
+    ids=["other bytes", "a fault"],
+)
+def test_a_gpu_that_fails_its_check_is_an_error_for_cuda_and_the_cpus_for_auto(
+    bundle, tmp_path, scans, kernels, says
+):
+    driver = FakeDriver(run_kernel=kernels)
+    bench = Bench(bundle, tmp_path / "engine", None, driver=driver)
+    with bench.open(PreprocessOn.AUTO) as runtime:
+        assert not runtime.takes_raw and len(driver.memory) == 4
+        assert re.search(rf"^cpu \(a fake GPU .*{says}", runtime.info.preprocessing)
+        results = list(classify_files(find_scans([scans]).files, bundle, runtime))
+        assert [result.error for result in results] == [None] * 20
+    with pytest.raises(DevicePreprocessingError, match=says):
+        bench.open(PreprocessOn.CUDA)
+
+
 def test_no_memory_for_the_tables_is_an_error_for_cuda_and_the_cpus_for_auto(
     bundle, tmp_path, scans
 ):
@@ -224,6 +256,7 @@ def test_a_batch_that_finds_no_memory_stops_cuda_and_goes_to_the_cpu_for_auto(
     bench = Bench(bundle, tmp_path / "engine", emulator, driver=driver)
     small, large = [noise(30, 30)] * 8, [noise(200, 200 + index) for index in range(3)]
     with bench.open(place) as runtime:
+        driver.log.clear()
         np.testing.assert_allclose(runtime.run_raw(small), bench.expected(small), atol=ROUNDING)
         if place is PreprocessOn.CUDA:
             with pytest.raises(DeviceMemoryError, match="120.*bytes to preprocess.*--preprocess"):
