@@ -89,13 +89,41 @@ class CudaBatches:
                 results[piece] = self._piece(slices[piece])
         return results
 
+    @property
+    def stream_handle(self) -> int:
+        """The CUDA stream that `on_device` works on, for a runtime to go on with."""
+        return int(self._stream.handle)
+
+    def on_device(self, slices: Sequence[UInt8Image]) -> int:
+        """Preprocess and leave the bytes on the GPU; nothing is waited for.
+
+        Parameters
+        ----------
+        slices : sequence of (H, W) uint8
+            At most `max_batch`, passed by `check_slice`. Nothing of the call before may be in
+            flight any more.
+
+        Returns
+        -------
+        int
+            Device address of (N, height, width, 1) uint8, there once the stream has got so far,
+            and until the next call.
+
+        Raises
+        ------
+        DeviceMemoryError
+            If the batch finds no memory on the GPU.
+        """
+        with self._device.current():
+            self._output.reserve(self.preprocessor.output_bytes(len(slices)))
+            self.preprocessor.upload(slices, self._staging, self._stream)
+            output = int(self._output.device)
+            self.preprocessor.launch(len(slices), self._staging, output, self._stream)
+        return output
+
     def _piece(self, slices: Sequence[UInt8Image]) -> npt.NDArray[np.uint8]:
-        size = self.preprocessor.output_bytes(len(slices))
-        self._output.reserve(size)
-        self.preprocessor.upload(slices, self._staging, self._stream)
-        output = int(self._output.device)
-        self.preprocessor.launch(len(slices), self._staging, output, self._stream)
-        host = self._output.host[:size]
+        self.on_device(slices)
+        host = self._output.host[: self.preprocessor.output_bytes(len(slices))]
         self._device.driver.memcpy_dtoh_async(host, self._output.device, self._stream)
         # The next lines read what the GPU wrote: wait.
         self._stream.synchronize()

@@ -60,6 +60,18 @@ def test_a_batch_is_one_upload_and_nothing_waits_before_the_copy_back(driver):
         assert driver.log == steps
 
 
+def test_a_batch_can_stay_on_the_device_for_a_runtime_on_the_same_stream(driver):
+    with CudaBatches(Device(driver), SPEC) as preprocess:
+        driver.log.clear()
+        address = preprocess.on_device(SLICES)
+        assert driver.log == ["copy in", "equalisation_luts", "blend"]
+        right = expected(SLICES)
+        assert not np.array_equal(driver.at(address)[: right.size], right.reshape(-1))
+        with preprocess._device.current():
+            driver.streams[preprocess.stream_handle].synchronize()
+        assert_same_bytes(right.reshape(-1), driver.at(address)[: right.size])
+
+
 @pytest.mark.parametrize("most", [1, 2, 64])
 def test_a_batch_beyond_the_buffers_goes_in_turns(driver, most):
     with CudaBatches(Device(driver), SPEC, max_batch=most) as preprocess:
