@@ -1,7 +1,7 @@
 """Batches preprocessed on the GPU and brought back: the GPU's twin of `CpuPreprocessor`.
 
-An engine on the GPU reads what `CudaPreprocessor` writes and needs none of this; it is for checking
-a GPU, for measuring it, and for runtimes that take their input from the host.
+TensorRT's adapter works on `CudaPreprocessor` itself. This is for checking a GPU, for measuring it,
+and for runtimes that are given an address on the GPU, or bytes on the host.
 """
 
 from collections.abc import Sequence
