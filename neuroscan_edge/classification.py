@@ -19,7 +19,7 @@ from neuroscan_edge.pipeline import PipelineOptions, classify_files
 from neuroscan_edge.results import result_format
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice
 from neuroscan_edge.scans import Discovery, find_scans
-from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
+from neuroscan_edge.spec import RESEARCH_USE, Precision, PreprocessOn, RuntimeName
 
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table"}
 
@@ -46,6 +46,8 @@ class ClassifyRequest:
         None takes the fastest that runs here.
     engine : Path or None
         Folder of a built engine; None looks in the bundle.
+    preprocess : PreprocessOn
+        auto takes the GPU with a GPU's engine.
     """
 
     inputs: tuple[Path, ...]
@@ -58,6 +60,7 @@ class ClassifyRequest:
     threads: int = 0
     runtime: RuntimeName | None = None
     engine: Path | None = None
+    preprocess: PreprocessOn = PreprocessOn.AUTO
 
 
 def run(request: ClassifyRequest) -> int:
@@ -84,6 +87,7 @@ def run(request: ClassifyRequest) -> int:
         request.runtime,
         request.engine,
         request.batch_size or None,
+        request.preprocess,
     )
     choice = choose_runtime(bundle, runtime_options)
     print(choice, file=sys.stderr)
@@ -93,6 +97,8 @@ def run(request: ClassifyRequest) -> int:
     counts = {"classified": 0, "failed": 0}
     opened = open_choice(bundle, choice, runtime_options)
     with opened as runtime, _sink(request.output) as write:
+        place = runtime.info.preprocessing
+        print(f"preprocessing on {place}", file=sys.stderr)
         write(written.opening)
         with _progress(len(found.files), to_terminal=request.output is not None) as advance:
             path = None
@@ -101,6 +107,8 @@ def run(request: ClassifyRequest) -> int:
                 counts["failed" if result.error else "classified"] += 1
                 advance(result.provenance.path != path)
                 path = result.provenance.path
+        if runtime.info.preprocessing != place:
+            print(f"preprocessing was on {runtime.info.preprocessing}", file=sys.stderr)
     _summarise(counts, found, request.output)
     return EXIT_INCOMPLETE if counts["failed"] else 0
 

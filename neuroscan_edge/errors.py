@@ -83,6 +83,18 @@ class RuntimeNotAvailableError(NeuroScanError):
     exit_code = EXIT_USAGE
 
 
+class DevicePreprocessingError(RuntimeNotAvailableError):
+    """The GPU cannot preprocess here; the CPU can, with the same result."""
+
+
+class DeviceMemoryError(DevicePreprocessingError):
+    """The GPU has too little free memory to preprocess a batch."""
+
+
+class KernelNotAvailableError(DevicePreprocessingError):
+    """No shipped kernel loads on this GPU, or the shipped ones are damaged."""
+
+
 class EngineError(NeuroScanError):
     """A built engine cannot be used here: what was found, what was wanted, what fixes it.
 

@@ -1,11 +1,12 @@
 """Scans in, results out: decoding in threads, batches in order, memory bounded.
 
 Worker threads decode and preprocess files ahead of the model, at most a window of them; the calling
-thread assembles batches and runs the model, during which the workers go on.
+thread assembles batches and runs the model, during which the workers go on. Where the runtime
+preprocesses on its device, the workers only decode.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -17,13 +18,21 @@ import numpy.typing as npt
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import NeuroScanError, ScanError, SpecError
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.packing import check_slice
 from neuroscan_edge.results import Result
-from neuroscan_edge.runtimes.base import Probabilities, Runtime
+from neuroscan_edge.runtimes.base import Probabilities, RawSliceRuntime, Runtime, RuntimeInfo
 from neuroscan_edge.scans import Limits, Provenance, read_scans
 from neuroscan_edge.spec import MAX_BATCH
 
 AUTO_BATCH = 16
 """Beyond this the CPU gains nothing and memory grows by some 10 MB a slice."""
+
+RAW_PIXELS = 1 << 22
+"""Pixels of one file that wait for the GPU as they are; what exceeds them is resized before."""
+
+_UInt8 = npt.NDArray[np.uint8]
+# A slice, and how many pixels of its file wait already, to what the runtime takes.
+_Prepare = Callable[[_UInt8, int], _UInt8]
 
 
 class NonFiniteOutputError(NeuroScanError):
@@ -57,10 +66,10 @@ class PipelineOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A slice ready for the model, or the reason why it is not."""
+    """A slice ready for the runtime, or the reason why it is not."""
 
     provenance: Provenance
-    pixels: npt.NDArray[np.uint8] | None
+    pixels: _UInt8 | None
     error: str | None = None
 
 
@@ -90,26 +99,61 @@ def classify_files(
     """
     options = options or PipelineOptions()
     batch_size = options.batch_size or runtime.info.batch_size or AUTO_BATCH
-    prepared = _prepare_ahead(files, bundle, options, window=options.workers + batch_size)
+    cpu = CpuPreprocessor(bundle.preprocessing)
+    raw = runtime if isinstance(runtime, RawSliceRuntime) and runtime.takes_raw else None
+    if raw is None:
+        prepare, run = _preprocessed(cpu), _on_stacked(runtime)
+    else:
+        prepare, run = _raw(cpu), raw.run_raw
+    prepared = _prepare_ahead(files, prepare, options, window=options.workers + batch_size)
     # Closing the generator early stops the workers.
     try:
         while batch := _next_batch(prepared, batch_size):
-            yield from _classify_batch(batch, bundle, runtime)
+            yield from _classify_batch(batch, bundle, runtime.info, run)
     finally:
         prepared.close()
 
 
+def _on_stacked(runtime: Runtime) -> Callable[[list[_UInt8]], Probabilities]:
+    """Run preprocessed slices as one batch."""
+    return lambda slices: runtime(np.stack(slices)[..., None])
+
+
+def _preprocessed(cpu: CpuPreprocessor) -> _Prepare:
+    """Prepare slices for a runtime that takes the bytes of the graph."""
+    return lambda pixels, waiting: cpu(pixels)
+
+
+def _raw(cpu: CpuPreprocessor) -> _Prepare:
+    """Prepare slices for a runtime that preprocesses.
+
+    As they are, but in the model's size where they are many or large: resizing that again changes
+    nothing, so that the result is the same.
+    """
+
+    def prepare(pixels: _UInt8, waiting: int) -> _UInt8:
+        check_slice(pixels)
+        if waiting + pixels.size > RAW_PIXELS:
+            return cpu.resize(pixels)
+        # A view would keep the whole of what it was cut from.
+        return pixels if pixels.base is None else pixels.copy()
+
+    return prepare
+
+
 def _prepare_ahead(
-    files: Iterable[Path], bundle: Bundle, options: PipelineOptions, window: int
+    files: Iterable[Path],
+    prepare: _Prepare,
+    options: PipelineOptions,
+    window: int,
 ) -> Generator[_Prepared, None, None]:
-    preprocessor = CpuPreprocessor(bundle.preprocessing)
     waiting: deque[Future[list[_Prepared]]] = deque()
     source = iter(files)
     pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
     try:
         while True:
             for path in islice(source, window - len(waiting)):
-                waiting.append(pool.submit(_prepare, path, preprocessor, options.limits))
+                waiting.append(pool.submit(_prepare, path, prepare, options.limits))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -117,11 +161,14 @@ def _prepare_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(path: Path, preprocessor: CpuPreprocessor, limits: Limits) -> list[_Prepared]:
+def _prepare(path: Path, prepare: _Prepare, limits: Limits) -> list[_Prepared]:
     prepared: list[_Prepared] = []
+    waiting = 0
     try:
         for scan in read_scans(path, limits):
-            prepared.append(_Prepared(scan.provenance, preprocessor(scan.pixels)))
+            ready = prepare(scan.pixels, waiting)
+            waiting += ready.size
+            prepared.append(_Prepared(scan.provenance, ready))
     except ScanError as error:
         provenance = Provenance(str(path), len(prepared))
         prepared.append(_Prepared(provenance, None, f"{error.kind}: {error}"))
@@ -142,18 +189,21 @@ def _next_batch(prepared: Iterator[_Prepared], batch_size: int) -> list[_Prepare
     return batch
 
 
-def _classify_batch(batch: list[_Prepared], bundle: Bundle, runtime: Runtime) -> Iterator[Result]:
+def _classify_batch(
+    batch: list[_Prepared],
+    bundle: Bundle,
+    info: RuntimeInfo,
+    run: Callable[[list[_UInt8]], Probabilities],
+) -> Iterator[Result]:
     slices = [item.pixels for item in batch if item.pixels is not None]
-    rows = iter(_run(np.stack(slices)[..., None], bundle, runtime) if slices else ())
-    info = runtime.info
+    rows = iter(_checked(run(slices), len(slices), bundle) if slices else ())
     for item in batch:
         probabilities = None if item.pixels is None else next(rows)
         yield Result.of(item.provenance, bundle, info, probabilities, item.error)
 
 
-def _run(batch: npt.NDArray[np.uint8], bundle: Bundle, runtime: Runtime) -> Probabilities:
-    probabilities = runtime(batch)
-    wanted = (len(batch), len(bundle.labels))
+def _checked(probabilities: Probabilities, count: int, bundle: Bundle) -> Probabilities:
+    wanted = (count, len(bundle.labels))
     if probabilities.shape != wanted or not np.isfinite(probabilities).all():
         raise NonFiniteOutputError(
             f"the model returned {probabilities.shape} values, finite: "

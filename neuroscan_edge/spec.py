@@ -60,6 +60,14 @@ class RuntimeName(_Word):
         return self in {RuntimeName.TENSORRT, RuntimeName.TENSORRT_RTX}
 
 
+class PreprocessOn(_Word):
+    """Where slices are preprocessed; the bytes are the same."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class CalibrationMethod(_Word):
     """How an activation's range is taken from the values seen."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from emulation.emulator import GXX, NO_GXX, Emulator
 from tiny_models import tiny_bundle
 
 from neuroscan_edge.bundle import Bundle
@@ -40,3 +41,11 @@ def scans(tmp_path: Path) -> Path:
         pixels = cv2.GaussianBlur(rng.integers(0, 256, (side, side), np.uint8), (5, 5), 0)
         cv2.imwrite(str(place / f"slice{index:02}.png"), pixels)
     return folder
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
+    """The CUDA kernels on the host, built once a session."""
+    if GXX is None:
+        pytest.skip(NO_GXX)
+    return Emulator(tmp_path_factory.mktemp("kernels"))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
-from neuroscan_edge.spec import Precision, RuntimeName
+from neuroscan_edge.spec import Precision, PreprocessOn, RuntimeName
 
 
 class RuntimeChoice(str, Enum):
@@ -48,6 +48,9 @@ def classify(
     engine: Annotated[
         Path | None, typer.Option(help="Folder of a built engine; default: look in the bundle.")
     ] = None,
+    preprocess: Annotated[
+        PreprocessOn, typer.Option(help="auto takes the GPU with a GPU's engine; same results.")
+    ] = PreprocessOn.AUTO,
     batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
@@ -71,5 +74,6 @@ def classify(
             threads=threads,
             runtime=None if runtime is RuntimeChoice.AUTO else RuntimeName(runtime.value),
             engine=engine,
+            preprocess=preprocess,
         )
         raise typer.Exit(run(request))

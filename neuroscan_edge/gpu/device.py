@@ -41,8 +41,15 @@ class Device:
         driver.init()
         self.driver = driver
         self.name: str = driver.Device(0).name()
+        major, minor = driver.Device(0).compute_capability()
+        self.compute_capability: tuple[int, int] = (major, minor)
         # The primary one: TensorRT and this process' other CUDA users work in it too.
         self._context = driver.Device(0).retain_primary_context()
+
+    @property
+    def compute_capability_text(self) -> str:
+        """Compute capability as people write it, ``major.minor``."""
+        return ".".join(map(str, self.compute_capability))
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:

@@ -1,8 +1,9 @@
 """What every inference runtime offers, whatever runs beneath."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from neuroscan_edge.spec import Precision
 
 UInt8Batch = npt.NDArray[np.uint8]
+UInt8Slice = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 
 
@@ -31,6 +33,8 @@ class RuntimeInfo:
         Of the very file that was verified and loaded.
     batch_size : int or None
         Slices a call that keep it busy; None leaves that to the caller.
+    preprocessing : str
+        Where slices are preprocessed: ``cpu`` or ``cuda``, and in parentheses with what, or why.
     """
 
     runtime: str
@@ -39,6 +43,7 @@ class RuntimeInfo:
     precision: Precision
     engine_sha256: str
     batch_size: int | None = None
+    preprocessing: str = "cpu"
 
 
 class Runtime(Protocol):
@@ -63,5 +68,28 @@ class Runtime(Protocol):
 
         batch : (N, H, W, 1) uint8, N at least 1. Returns (N, classes) float32, which the caller
         owns: no buffer is shared with another call.
+        """
+        ...
+
+
+@runtime_checkable
+class RawSliceRuntime(Protocol):
+    """A runtime that can also preprocess, on the device that it computes on.
+
+    Beside `Runtime`: a slice goes there as it was decoded, and what the kernels make of it is in
+    the engine's input when the engine starts, with no wait between.
+    """
+
+    @property
+    def takes_raw(self) -> bool:
+        """Whether `run_raw` may be called; else slices come preprocessed."""
+        ...
+
+    def run_raw(self, slices: Sequence[UInt8Slice]) -> Probabilities:
+        """Preprocess and classify.
+
+        slices : at least one (H, W) uint8, of any sizes, each passed by
+        `neuroscan_edge.preprocess.packing.check_slice`. Returns (N, classes) float32, which the
+        caller owns.
         """
         ...

@@ -19,7 +19,7 @@ from neuroscan_edge.errors import (
     UsageError,
 )
 from neuroscan_edge.machine import Machine, this_machine
-from neuroscan_edge.spec import Precision, RuntimeName
+from neuroscan_edge.spec import Precision, PreprocessOn, RuntimeName
 
 MAX_THREADS = 1024
 # On a CPU: INT8 is the fastest, FP16 is computed as FP32 with casts around.
@@ -46,6 +46,8 @@ class RuntimeOptions:
         Folder of a built engine; None looks in the bundle.
     batch_size : int or None
         Slices a batch that an engine must take.
+    preprocess : PreprocessOn
+        Where to preprocess; auto takes the GPU with a GPU's engine.
     """
 
     precision: Precision | None = None
@@ -53,6 +55,7 @@ class RuntimeOptions:
     runtime: RuntimeName | None = None
     engine: Path | None = None
     batch_size: int | None = None
+    preprocess: PreprocessOn = PreprocessOn.AUTO
 
     def __post_init__(self) -> None:
         if not 0 <= self.threads <= MAX_THREADS:

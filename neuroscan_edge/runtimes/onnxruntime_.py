@@ -1,5 +1,6 @@
 """ONNX Runtime, on the CPU or through its CUDA provider."""
 
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -104,6 +105,15 @@ class OnnxRuntime:
     def info(self) -> RuntimeInfo:
         """What is running."""
         return self._info
+
+    @property
+    def session(self) -> Any:
+        """ONNX Runtime's session, for whoever binds memory of the device to it."""
+        return self._session
+
+    def say_preprocessing(self, place: str) -> None:
+        """Record where slices are preprocessed, and why there."""
+        self._info = replace(self._info, preprocessing=place)
 
     def __enter__(self) -> "OnnxRuntime":
         return self

@@ -1,11 +1,17 @@
 """Loading what was chosen."""
 
+from typing import TYPE_CHECKING
+
 from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.engine.checks import verify_engine
+from neuroscan_edge.errors import DevicePreprocessingError, MissingDependencyError, UsageError
 from neuroscan_edge.machine import this_machine
 from neuroscan_edge.runtimes.base import Runtime
 from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
-from neuroscan_edge.spec import RuntimeName
+from neuroscan_edge.spec import PreprocessOn, RuntimeName
+
+if TYPE_CHECKING:
+    from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
 
 def open_runtime(bundle: Bundle, options: RuntimeOptions | None = None) -> Runtime:
@@ -25,7 +31,21 @@ def open_runtime(bundle: Bundle, options: RuntimeOptions | None = None) -> Runti
 
 
 def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
-    """Load what `choose_runtime` chose. An engine is verified again: these bytes are loaded."""
+    """Load what `choose_runtime` chose. An engine is verified again: these bytes are loaded.
+
+    Raises
+    ------
+    UsageError
+        If preprocessing on the GPU is asked for and the runtime does not offer it.
+    DevicePreprocessingError
+        If it is asked for and this GPU cannot.
+    """
+    on_gpu = choice.cuda or choice.installed.name.on_gpu
+    if options.preprocess is PreprocessOn.CUDA and not on_gpu:
+        raise UsageError(
+            f"{choice.installed} runs on the CPU; leave --preprocess cuda out, or use a runtime on "
+            "the GPU"
+        )
     if choice.engine is None:
         return _open_graph(bundle, choice, options)
     files = verify_engine(
@@ -36,7 +56,7 @@ def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
     if choice.installed.name.on_gpu:
         from neuroscan_edge.runtimes.tensorrt_ import open_tensorrt
 
-        return open_tensorrt(choice.engine, data)
+        return open_tensorrt(choice.engine, data, bundle.preprocessing, options.preprocess)
     if choice.installed.name is RuntimeName.OPENVINO:
         from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 
@@ -65,6 +85,27 @@ def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
     from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
     runtime = OnnxRuntime(bundle, graph, options.threads, cuda=choice.cuda)
-    if choice.cuda:
-        runtime.warm_up(options.batch_size or runtime.info.batch_size or 1)
-    return runtime
+    if not choice.cuda:
+        return runtime
+    batch_size = options.batch_size or runtime.info.batch_size or 1
+    runtime.warm_up(batch_size)
+    if options.preprocess is PreprocessOn.CPU:
+        return runtime
+    return _with_raw_slices(runtime, bundle, batch_size, options.preprocess)
+
+
+def _with_raw_slices(
+    runtime: "OnnxRuntime", bundle: Bundle, batch_size: int, place: PreprocessOn
+) -> Runtime:
+    from neuroscan_edge.gpu.device import Device, load_driver
+    from neuroscan_edge.runtimes.onnxruntime_raw import RawOnnxRuntime
+
+    auto = place is PreprocessOn.AUTO
+    try:
+        device = Device(load_driver("gpu"))
+        return RawOnnxRuntime(runtime, runtime.session, device, bundle, batch_size, fall_back=auto)
+    except (DevicePreprocessingError, MissingDependencyError) as error:
+        if not auto:
+            raise
+        runtime.say_preprocessing(f"cpu ({error})")
+        return runtime

@@ -2,33 +2,38 @@
 
 Two batches are in flight: while the GPU computes one, the next is copied to it. Work is put on two
 streams, one for copies in and one for everything else; events order them, and the host waits for a
-batch's event before it touches that batch's buffers.
+batch's event before it touches that batch's buffers. Raw slices are copied in the same way, and
+preprocessed between their copy and the engine on the engine's stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from neuroscan_edge.engine.flavours import load_flavour
-from neuroscan_edge.engine.manifest import EngineManifest, StoredEngine
+from neuroscan_edge.engine.manifest import StoredEngine
 from neuroscan_edge.errors import (
-    EngineContractError,
+    DeviceMemoryError,
+    DevicePreprocessingError,
     EngineLoadError,
     NeuroScanError,
     RuntimeNotAvailableError,
+    SpecError,
 )
 from neuroscan_edge.gpu.buffers import BatchSlot
 from neuroscan_edge.gpu.device import Device, load_driver
 from neuroscan_edge.gpu.graphs import DriverGraphs, GraphRecorder, RecordedGraph
-from neuroscan_edge.gpu.kernel_cache import (
-    kernel_cache_path,
-    read_kernel_cache,
-    write_kernel_cache,
-)
-from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch
-from neuroscan_edge.spec import RuntimeName
+from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.cuda import STAGING_LIMIT_BYTES, CudaPreprocessor
+from neuroscan_edge.preprocess.cuda_check import open_checked
+from neuroscan_edge.preprocess.packing import pieces
+from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch, UInt8Slice
+from neuroscan_edge.runtimes.rtx_kernels import CompiledKernels
+from neuroscan_edge.runtimes.tensorrt_tensors import check_tensors
+from neuroscan_edge.spec import Preprocessing, PreprocessOn, RuntimeName
 
 _FATAL = {"ERROR", "INTERNAL_ERROR"}
 _IN_FLIGHT = 2
@@ -38,7 +43,12 @@ class EngineRunError(NeuroScanError):
     """The engine failed while it ran: nothing it returned can be trusted."""
 
 
-def open_tensorrt(engine: StoredEngine, data: bytes) -> "TensorRTRuntime":
+def open_tensorrt(
+    engine: StoredEngine,
+    data: bytes,
+    spec: Preprocessing,
+    preprocess: PreprocessOn = PreprocessOn.AUTO,
+) -> "TensorRTRuntime":
     """Load verified engine bytes on this machine's GPU, and run them once.
 
     Raises
@@ -47,15 +57,18 @@ def open_tensorrt(engine: StoredEngine, data: bytes) -> "TensorRTRuntime":
         If TensorRT or PyCUDA is not installed.
     EngineLoadError
         If TensorRT refuses the engine.
+    DevicePreprocessingError
+        If preprocessing on the GPU is asked for and this GPU cannot.
     """
     name = engine.manifest.runtime
     trt = load_flavour(name, "to run its engines")
     driver = load_driver("tensorrt" if name is RuntimeName.TENSORRT else "gpu")
     runtime = TensorRTRuntime(trt, Device(driver), engine, data, DriverGraphs())
     try:
+        runtime.preprocess_on(spec, preprocess)
         runtime.warm_up()
-    except BaseException:
-        runtime.__exit__(None, None, None)
+    except BaseException as error:
+        runtime.__exit__(type(error), error, error.__traceback__)
         raise
     return runtime
 
@@ -100,6 +113,9 @@ class TensorRTRuntime:
         self._graphs = graphs
         self._recorded: dict[tuple[int, int], RecordedGraph | None] = {}
         self._slots: list[BatchSlot] = []
+        self._preprocessor: CudaPreprocessor | None = None
+        self._substitute: CpuPreprocessor | None = None
+        self._substituted, self._on_gpu = 0, ""
         try:
             with device.current():
                 self._load(trt, engine, data)
@@ -123,8 +139,8 @@ class TensorRTRuntime:
         self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
             raise self._refused("to load")
-        _check_tensors(trt, self._engine, engine)
-        self._kernels = _KernelCache(self._engine, engine.manifest)
+        check_tensors(trt, self._engine, engine)
+        self._kernels = CompiledKernels(self._engine, engine.manifest)
         self._context = self._kernels.create_context(trt)
         if self._context is None:
             raise self._refused("to make an execution context for")
@@ -138,6 +154,39 @@ class TensorRTRuntime:
     def info(self) -> RuntimeInfo:
         """What is running."""
         return self._info
+
+    @property
+    def takes_raw(self) -> bool:
+        """Whether slices are preprocessed on the GPU."""
+        return self._preprocessor is not None
+
+    def preprocess_on(self, spec: Preprocessing, place: PreprocessOn) -> None:
+        """Take raw slices from now on, if that is asked for or, with auto, possible.
+
+        With auto, what the GPU cannot do, or later finds no memory for, is left to the CPU.
+
+        Raises
+        ------
+        DevicePreprocessingError
+            If the GPU is asked for and cannot preprocess.
+        SpecError
+            If the specification gives slices of another size than the engine reads.
+        """
+        if (*spec.shape, 1) != self._slice_shape:
+            raise SpecError(f"{spec.shape} slices for an engine of {self._slice_shape}")
+        if place is PreprocessOn.CPU:
+            return
+        try:
+            with self._device.current():
+                self._preprocessor = open_checked(self._device, spec, self._batch.max)
+        except DevicePreprocessingError as error:
+            if place is PreprocessOn.CUDA:
+                raise
+            self._info = replace(self._info, preprocessing=f"cpu ({error})")
+            return
+        self._substitute = CpuPreprocessor(spec) if place is PreprocessOn.AUTO else None
+        self._on_gpu = f"cuda ({self._preprocessor.binary})"
+        self._info = replace(self._info, preprocessing=self._on_gpu)
 
     def __enter__(self) -> "TensorRTRuntime":
         return self
@@ -169,15 +218,29 @@ class TensorRTRuntime:
                 f"the batch is {batch.dtype} {batch.shape}; the engine reads uint8 "
                 f"(N, {', '.join(map(str, self._slice_shape))}), N at least 1"
             )
-        results: Probabilities = np.empty((len(batch), self._classes), np.float32)
+        starts = range(0, len(batch), self._batch.max)
+        cut = (slice(each, min(each + self._batch.max, len(batch))) for each in starts)
+        return self._run(len(batch), cut, lambda index, piece: self._submit(index, batch[piece]))
+
+    def run_raw(self, slices: Sequence[UInt8Slice]) -> Probabilities:
+        """Preprocess and classify (H, W) uint8 slices of any sizes: to (N, classes) float32."""
+        cut = pieces(slices, self._batch.max, STAGING_LIMIT_BYTES)
+        return self._run(
+            len(slices), cut, lambda index, piece: self._submit_raw(index, slices[piece])
+        )
+
+    def _run(
+        self, count: int, cut: Iterable[slice], submit: Callable[[int, slice], None]
+    ) -> Probabilities:
+        results: Probabilities = np.empty((count, self._classes), np.float32)
         waiting: list[tuple[int, slice]] = []
         with self._device.current():
             try:
-                for number, piece in enumerate(self._pieces(len(batch))):
+                for number, piece in enumerate(cut):
                     index = number % _IN_FLIGHT
                     if len(waiting) == _IN_FLIGHT:
                         self._collect(*waiting.pop(0), results)
-                    self._submit(index, batch[piece])
+                    submit(index, piece)
                     waiting.append((index, piece))
                 for index, piece in waiting:
                     self._collect(index, piece, results)
@@ -197,21 +260,44 @@ class TensorRTRuntime:
         with self._device.current():
             self._kernels.save()
 
-    def _pieces(self, count: int) -> Iterator[slice]:
-        for start in range(0, count, self._batch.max):
-            yield slice(start, min(start + self._batch.max, count))
-
     def _submit(self, index: int, piece: UInt8Batch) -> None:
-        driver, slot = self._device.driver, self._slots[index]
+        slot = self._slots[index]
         # A batch below the profile's least is filled up with black slices.
         size = max(len(piece), self._batch.min)
         slot.host_in[: len(piece)] = piece
         slot.host_in[len(piece) : size] = 0
-        driver.memcpy_htod_async(slot.device_in, slot.host_in[:size], self._copies)
+        self._device.driver.memcpy_htod_async(slot.device_in, slot.host_in[:size], self._copies)
         slot.copied.record(self._copies)
         self._work.wait_for_event(slot.copied)
+        self._finish(index, size)
+
+    def _submit_raw(self, index: int, piece: Sequence[UInt8Slice]) -> None:
+        slot, preprocessor, count = self._slots[index], self._preprocessor, len(piece)
+        if preprocessor is None:
+            raise EngineRunError("the runtime was not opened to preprocess on the GPU")
+        try:
+            preprocessor.upload(piece, slot.staging, self._copies)
+        except DeviceMemoryError as error:
+            if self._substitute is None:
+                raise
+            self._substituted += count
+            said = f"{self._on_gpu}, and of {self._substituted} slices on the CPU: {error}"
+            self._info = replace(self._info, preprocessing=said)
+            self._submit(index, np.stack([self._substitute(each) for each in piece])[..., None])
+            return
+        slot.copied.record(self._copies)
+        self._work.wait_for_event(slot.copied)
+        preprocessor.launch(count, slot.staging, int(slot.device_in), self._work)
+        size = max(count, self._batch.min)
+        if size > count:
+            end, rest = preprocessor.output_bytes(count), preprocessor.output_bytes(size - count)
+            self._device.driver.memset_d8_async(int(slot.device_in) + end, 0, rest, self._work)
+        self._finish(index, size)
+
+    def _finish(self, index: int, size: int) -> None:
+        slot = self._slots[index]
         self._compute(index, size)
-        driver.memcpy_dtoh_async(slot.host_out[:size], slot.device_out, self._work)
+        self._device.driver.memcpy_dtoh_async(slot.host_out[:size], slot.device_out, self._work)
         slot.done.record(self._work)
 
     def _collect(self, index: int, piece: slice, results: Probabilities) -> None:
@@ -273,6 +359,9 @@ class TensorRTRuntime:
         for slot in self._slots:
             slot.free()
         self._slots.clear()
+        if self._preprocessor is not None:
+            self._preprocessor.free()
+            self._preprocessor = None
 
     def _refused(self, doing: str) -> EngineLoadError:
         return EngineLoadError(
@@ -280,73 +369,6 @@ class TensorRTRuntime:
             found=f"TensorRT unable {doing} it: {'; '.join(self._errors) or 'no reason given'}",
             wanted="an engine for this very installation",
             fix='build it again here with "neuroscan-edge build-engine"',
-        )
-
-
-class _KernelCache:
-    """TensorRT for RTX compiles kernels when an engine is first run, and can keep them.
-
-    It also records CUDA graphs by itself. Full TensorRT does neither.
-    """
-
-    def __init__(self, engine: Any, manifest: EngineManifest) -> None:
-        self._engine = engine
-        self._config: Any = None
-        self._cache: Any = None
-        self._path = kernel_cache_path(
-            manifest.engine_sha256,
-            manifest.runtime_version,
-            "-".join(manifest.compute_capabilities),
-        )
-
-    def create_context(self, trt: Any) -> Any:
-        create_config = getattr(self._engine, "create_runtime_config", None)
-        config = create_config() if create_config else None
-        if config is None or not hasattr(config, "create_runtime_cache"):
-            return self._engine.create_execution_context()
-        self._config, self._cache = config, config.create_runtime_cache()
-        stored = read_kernel_cache(self._path)
-        if stored is not None and not self._cache.deserialize(stored):
-            # Of another driver or version: it fills again.
-            self._cache.reset()
-        config.set_runtime_cache(self._cache)
-        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        return self._engine.create_execution_context(config)
-
-    @property
-    def leaves_recording(self) -> bool:
-        """Whether CUDA graphs are left to the adapter, rather than recorded by the runtime."""
-        return self._config is None
-
-    def save(self) -> None:
-        if self._cache is not None:
-            serialized = self._cache.serialize()
-            if serialized is not None:
-                write_kernel_cache(self._path, bytes(serialized))
-
-
-def _check_tensors(trt: Any, loaded: Any, engine: StoredEngine) -> None:
-    """Compare the engine's own tensors with its manifest."""
-    manifest = engine.manifest
-    stated = {
-        side["name"]: (mode, side["dtype"], tuple(side["shape"][1:]))
-        for mode, side in (("INPUT", manifest.input), ("OUTPUT", manifest.output))
-    }
-    found = {}
-    for index in range(loaded.num_io_tensors):
-        name = loaded.get_tensor_name(index)
-        dtype = np.dtype(trt.nptype(loaded.get_tensor_dtype(name))).name
-        shape = tuple(loaded.get_tensor_shape(name))
-        found[name] = (loaded.get_tensor_mode(name).name, dtype, shape[1:])
-    smallest, _, largest = loaded.get_tensor_profile_shape(manifest.input["name"], 0)
-    batch = (smallest[0], largest[0])
-    wanted = (manifest.batch.min, manifest.batch.max)
-    if found != stated or batch != wanted:
-        raise EngineContractError(
-            str(engine.folder),
-            found=f"tensors {found} for {batch[0]} to {batch[1]} slices",
-            wanted=f"{stated} for {wanted[0]} to {wanted[1]}, as its manifest states",
-            fix='build it again with "neuroscan-edge build-engine"',
         )
 
 

@@ -163,6 +163,8 @@ def test_an_image_of_900_megapixels_is_refused_within_little_memory(tmp_path, mo
         (("SCANS", "--workers", "100"), "workers"),
         (("SCANS", "--model", "no-such-model"), "no bundle"),
         (("SCANS", "--precision", "int3"), "int3"),
+        (("SCANS", "--preprocess", "gpu"), "gpu"),
+        (("SCANS", "--preprocess", "cuda"), "takes preprocessed slices only"),
         ((), "Missing argument"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

@@ -1,15 +1,25 @@
 """PyCUDA's driver module as the package uses it, without a GPU.
 
 Work put on a stream runs only when somebody waits for it, in the order that streams and events
-allow: code that reads a buffer without waiting finds the poison it was filled with.
+allow: code that reads a buffer without waiting finds the poison it was filled with. Kernels are
+the real ones, on the host.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
+from neuroscan_edge.preprocess.geometry import SIGNATURES, THREADS, Launch
+
 POISON = 0xCD
+ALIGNMENT = 4096
 Work = Callable[[], None]
+RunKernel = Callable[[Launch], None]
+
+
+def no_kernels(launch: Launch) -> None:
+    raise AssertionError(f"{launch.kernel} was launched where no kernel should be")
 
 
 class FakeCudaError(Exception):
@@ -93,12 +103,25 @@ class FakeAllocation:
 class FakeDriver:
     """Stands for the module ``pycuda.driver``."""
 
+    Error = FakeCudaError
     MemoryError = FakeMemoryError
 
     class event_flags:  # noqa: N801
         DISABLE_TIMING = 2
 
-    def __init__(self, memory_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        memory_bytes: int = 1 << 30,
+        *,
+        compute_capability: tuple[int, int] = (8, 6),
+        loads: Callable[[bytes], bool] = lambda image: True,
+        run_kernel: RunKernel = no_kernels,
+    ) -> None:
+        self.compute_capability = compute_capability
+        self.loads = loads
+        self.run_kernel = run_kernel
+        self.modules: list[bytes] = []
+        self.next_address = ALIGNMENT
         self.memory: dict[int, np.ndarray] = {}
         self.memory_bytes = memory_bytes
         self.streams: dict[int, FakeStream] = {}
@@ -140,7 +163,34 @@ class FakeDriver:
         self.require_context()
         if sum(len(each) for each in self.memory.values()) + size > self.memory_bytes:
             raise FakeMemoryError("cuMemAlloc failed: out of memory")
-        return FakeAllocation(self, 4096 * (1 + len(self.log) + len(self.memory)), size)
+        address = self.next_address
+        # Nothing is given the address of what was freed: using that shows.
+        self.next_address += (size // ALIGNMENT + 2) * ALIGNMENT
+        return FakeAllocation(self, address, size)
+
+    def at(self, address: int) -> np.ndarray:
+        """What is at an address, which may lie within an allocation, to its end."""
+        for start, data in self.memory.items():
+            if start <= address < start + max(len(data), 1):
+                return data[address - start :]
+        raise FakeCudaError(f"{address} is no address of an allocation")
+
+    def memset_d8_async(self, to: int, value: int, size: int, stream: FakeStream) -> None:
+        self.log.append("set")
+
+        def fill() -> None:
+            assert size <= len(self.at(to))
+            self.at(to)[:size] = value
+
+        stream.put(fill)
+
+    def module_from_buffer(self, image: bytes) -> "FakeModule":
+        self.require_context()
+        assert image.startswith(b"\x7fELF") or image.endswith(b"\0"), "PTX ends in NUL"
+        if not self.loads(image):
+            raise FakeCudaError("cuModuleLoadDataEx failed: device kernel image is invalid")
+        self.modules.append(image)
+        return FakeModule(self)
 
     def memcpy_htod_async(self, to: FakeAllocation, source: np.ndarray, stream: FakeStream) -> None:
         assert source.flags["C_CONTIGUOUS"]
@@ -173,6 +223,9 @@ class FakeDevice:
     def name(self) -> str:
         return "a fake GPU"
 
+    def compute_capability(self) -> tuple[int, int]:
+        return self.driver.compute_capability
+
     def retain_primary_context(self) -> "FakeDevice":
         self.driver.retained += 1
         return self
@@ -182,6 +235,51 @@ class FakeDevice:
 
     def detach(self) -> None:
         self.driver.retained -= 1
+
+
+class FakeModule:
+    """Kernels that were loaded."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        self.driver = driver
+
+    def get_function(self, name: str) -> "FakeFunction":
+        assert name in SIGNATURES
+        return FakeFunction(self.driver, name)
+
+
+class FakeFunction:
+    """A kernel; it runs when its stream gets there."""
+
+    def __init__(self, driver: FakeDriver, name: str) -> None:
+        self.driver = driver
+        self.name = name
+        self.signature = ""
+
+    def prepare(self, signature: str) -> "FakeFunction":
+        self.signature = signature
+        return self
+
+    def prepared_async_call(
+        self,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        stream: FakeStream,
+        *arguments: int | float,
+    ) -> None:
+        assert block == (THREADS, 1, 1) and grid[2] == 1
+        assert len(arguments) == len(self.signature)
+        self.driver.log.append(self.name)
+        launch = Launch(self.name, grid[:2], arguments)
+        stream.put(lambda: self.driver.run_kernel(self._on_host(launch)))
+
+    def _on_host(self, launch: Launch) -> Launch:
+        """Put the address in this process for each device address."""
+        places = zip(self.signature, launch.arguments, strict=True)
+        arguments = tuple(
+            self.driver.at(value).ctypes.data if kind == "P" else value for kind, value in places
+        )
+        return replace(launch, arguments=arguments)
 
 
 class FakeRecorder:

@@ -1,0 +1,1 @@
+"""How the shipped CUDA kernels are built; not part of the wheel."""
