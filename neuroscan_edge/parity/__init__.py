@@ -1,0 +1,1 @@
+"""Parity: whether an engine decides like the Keras baseline that was validated."""
