@@ -36,6 +36,23 @@ class Machine:
         return f"{self.system} {self.architecture}"
 
 
+def integer_dot_products() -> bool:
+    """Whether the processor multiplies int8 into int32 without saturating on the way.
+
+    VNNI and AMX on x86-64, the dot-product extension on Arm. Kernels differ, and results with them.
+    """
+    try:
+        text = _CPU_INFO.read_text()
+    except OSError:
+        return False
+    words = {word for line in text.splitlines() if _is_features(line) for word in line.split()}
+    return bool(words & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+
+
+def _is_features(line: str) -> bool:
+    return line.lower().startswith(("flags", "features"))
+
+
 def this_machine() -> Machine:
     """Look at this machine."""
     architecture = platform.machine().lower()

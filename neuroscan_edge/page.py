@@ -35,14 +35,19 @@ figcaption { color: #55606e; font-size: 0.9rem; white-space: pre-line; }
 Cell = str | int | float | None
 
 
-def page(title: str, sections: Iterable[tuple[str, str]]) -> str:
-    """Build a page from (heading, HTML) sections, in order; the statement of use comes first."""
+def page(
+    title: str, sections: Iterable[tuple[str, str]], *, style: str = "", opening: str = ""
+) -> str:
+    """Build a page from (heading, HTML) sections, in order; the statement of use comes first.
+
+    `style` is more CSS, `opening` is HTML before the first section.
+    """
     body = "".join(f"<h2>{escape(heading)}</h2>\n{html}\n" for heading, html in sections)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
         f'<h1>{escape(title)}</h1>\n<p class="use">{escape(RESEARCH_USE)}</p>\n'
-        f"{body}</body>\n</html>\n"
+        f"{opening}{body}</body>\n</html>\n"
     )
 
 

@@ -11,6 +11,7 @@ from neuroscan_edge.cli.classify import classify
 from neuroscan_edge.cli.doctor import doctor
 from neuroscan_edge.cli.export import export
 from neuroscan_edge.cli.inspect import inspect
+from neuroscan_edge.cli.parity import parity
 from neuroscan_edge.cli.precision import precision
 from neuroscan_edge.spec import RESEARCH_USE
 
@@ -43,5 +44,6 @@ app.command()(export)
 app.command()(calibrate)
 app.command()(precision)
 app.command()(build_engine)
+app.command()(parity)
 app.command()(inspect)
 app.command()(doctor)

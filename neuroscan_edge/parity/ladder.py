@@ -1,0 +1,176 @@
+"""The stages of one run, from what is stated to what runs."""
+
+import hashlib
+from dataclasses import dataclass
+
+from neuroscan_edge.bundle import Bundle, Graph
+from neuroscan_edge.parity.baseline_predictions import (
+    BaselinePredictions,
+    faults_of_probabilities,
+    input_sha256,
+)
+from neuroscan_edge.parity.graph_faults import fp32_sha256, graph_faults
+from neuroscan_edge.parity.slices import LabelledSlices, preprocessing_differs
+from neuroscan_edge.parity.stages import (
+    BASELINE,
+    CONTRACT,
+    ENGINE,
+    PREPROCESSING,
+    Judge,
+    JudgedStage,
+    Stage,
+    open_graph,
+    run_stage,
+)
+from neuroscan_edge.parity.standing import subject_of
+from neuroscan_edge.runtimes import Choice, Runtime, RuntimeOptions, open_choice
+from neuroscan_edge.spec import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What the stages need.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Whose graphs run.
+    choice : Choice
+        The engine, at the end.
+    options : RuntimeOptions
+        How it is run.
+    slices : LabelledSlices
+        What every stage is given.
+    predictions : BaselinePredictions
+        What the baseline answered.
+    exported : bytes or None
+        The FP32 graph, where the bundle holds none and it was made for this run.
+    asked_keras : bool
+        Whether the answers were asked for now.
+    every_stage : bool
+        Whether graphs run although the engine passes.
+    """
+
+    bundle: Bundle
+    choice: Choice
+    options: RuntimeOptions
+    slices: LabelledSlices
+    predictions: BaselinePredictions
+    exported: bytes | None = None
+    asked_keras: bool = False
+    every_stage: bool = False
+
+
+def run_stages(ladder: Ladder, judge: Judge) -> tuple[JudgedStage, ...]:
+    """Run and judge every stage, in order; the engine is last.
+
+    The engine runs first: if it passes, the graphs before it are run only where that is asked for.
+    """
+    bundle, slices, predictions = ladder.bundle, ladder.slices, ladder.predictions
+    rows = judge.baseline.probabilities
+    engine = _run_engine(ladder)
+    before = [
+        _contract(bundle, predictions),
+        _preprocessing(bundle, slices, predictions),
+        Stage(
+            BASELINE,
+            "the Keras baseline"
+            + ("" if ladder.asked_keras else ", from the answers in the bundle"),
+            predictions.baseline_sha256,
+            rows,
+            tuple(faults_of_probabilities(rows)),
+        ),
+    ]
+    judged = [JudgedStage(stage, changed=stage.changed) for stage in before]
+    precision = ladder.choice.precision
+    settled = judge.judge(engine, rows, precision).status == "passed"
+    run_all = ladder.every_stage or not settled
+    last = rows
+    for stage, held_to in _graphs(ladder, run_all):
+        found = judge.judge(stage, last, held_to)
+        judged.append(found)
+        if found.measured is not None:
+            last = found.measured.probabilities
+    return (*judged, judge.judge(engine, last, precision))
+
+
+def _graphs(ladder: Ladder, run_all: bool) -> list[tuple[Stage, Precision]]:
+    """Run the graphs between baseline and engine, each with the precision it is held to."""
+    precision = ladder.choice.precision
+    wanted = [Precision.FP32] if precision is Precision.FP32 else [Precision.FP32, precision]
+    known = fp32_sha256(ladder.bundle)
+    if known is None and ladder.exported is not None:
+        known = hashlib.sha256(ladder.exported).hexdigest()
+    return [(_run_graph(ladder, each, known, run_all), each) for each in wanted]
+
+
+def _run_graph(ladder: Ladder, precision: Precision, fp32: str | None, run_all: bool) -> Stage:
+    bundle = ladder.bundle
+    what = f"{str(precision).upper()} graph as it is defined, in ONNX Runtime on the CPU"
+    faults: list[str] = []
+    if precision in bundle.precisions:
+        graph = bundle.graph(precision)
+        faults = graph_faults(bundle, precision, fp32)
+    elif fp32 is not None and ladder.exported is not None:
+        graph = Graph(precision, ladder.exported, fp32)
+        what += ", exported for this run"
+    else:
+        absent = "the bundle holds no FP32 graph; --baseline MODEL.keras makes it"
+        return Stage(str(precision), what, not_run=absent)
+    if not run_all and not faults:
+        passed = "the engine passed; --every-stage runs it"
+        return Stage(str(precision), what, graph.sha256, not_run=passed)
+
+    def open_it() -> Runtime:
+        return open_graph(bundle, graph, ladder.options.threads)
+
+    return run_stage(str(precision), what, graph.sha256, ladder.slices, open_it, faults)
+
+
+def _run_engine(ladder: Ladder) -> Stage:
+    bundle, choice = ladder.bundle, ladder.choice
+    subject = subject_of(bundle, choice)
+    form = f"engine {choice.engine.folder.name}" if choice.engine else f"{choice.precision} graph"
+    return run_stage(
+        ENGINE,
+        f"{choice.installed}, {form}, on the {subject.device.upper()}",
+        subject.engine_sha256,
+        ladder.slices,
+        lambda: open_choice(bundle, choice, ladder.options),
+    )
+
+
+def _contract(bundle: Bundle, predictions: BaselinePredictions) -> Stage:
+    faults = []
+    if predictions.labels != bundle.labels:
+        faults.append(
+            f"the bundle's labels are {', '.join(bundle.labels)}; the baseline's outputs are "
+            f"{', '.join(predictions.labels)}, in this order"
+        )
+    if predictions.preprocessing_sha256 != bundle.preprocessing.sha256:
+        faults.append(
+            f"the bundle preprocesses by {bundle.preprocessing.sha256}, the baseline by "
+            f"{predictions.preprocessing_sha256}"
+        )
+    return Stage(CONTRACT, "labels and preprocessing, as stated", faults=tuple(faults))
+
+
+def _preprocessing(
+    bundle: Bundle, slices: LabelledSlices, predictions: BaselinePredictions
+) -> Stage:
+    found = [input_sha256(pixels) for pixels in slices.inputs]
+    recorded = [predictions.answers[image].input_sha256 for image in slices.hashes]
+    differing = preprocessing_differs(slices, bundle, recorded, found)
+    faults = []
+    if differing:
+        faults.append(
+            f"{len(differing)} of {len(found)} images become other bytes here than the baseline "
+            "was given, or than the reference gives"
+        )
+    return Stage(
+        PREPROCESSING,
+        "decoding, resize and CLAHE on this machine, byte for byte",
+        bundle.preprocessing.sha256,
+        faults=tuple(faults),
+        changed=tuple(differing),
+    )
