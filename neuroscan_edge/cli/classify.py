@@ -48,6 +48,9 @@ def classify(
     engine: Annotated[
         Path | None, typer.Option(help="Folder of a built engine; default: look in the bundle.")
     ] = None,
+    require_certificate: Annotated[
+        bool, typer.Option("--require-certificate", help="Refuse what parity has not certified.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
@@ -71,5 +74,6 @@ def classify(
             threads=threads,
             runtime=None if runtime is RuntimeChoice.AUTO else RuntimeName(runtime.value),
             engine=engine,
+            require_certificate=require_certificate,
         )
         raise typer.Exit(run(request))
