@@ -222,9 +222,10 @@ def to_int8(
 def to_unsigned(model: ModelProto) -> ModelProto:
     """Rewrite a Q/DQ graph in the form ONNX Runtime's x86 kernels are fast on.
 
-    Two changes, neither of which alters a dequantised value: int8 activations around zero become
-    uint8 around 128, and a ReLU before a Q becomes a clip of the integers after it (quantisation is
-    monotone and maps 0 to the zero point), so that convolutions chain in integers.
+    Three changes, none of which alters a dequantised value: int8 activations around zero become
+    uint8 around 128, a ReLU before a Q becomes a clip of the integers after it (quantisation is
+    monotone and maps 0 to the zero point), so that convolutions chain in integers, and layers that
+    share a weight get one each.
     """
     shifted = _copy(model)
     graph = shifted.graph
@@ -240,7 +241,41 @@ def to_unsigned(model: ModelProto) -> ModelProto:
         shifted, [*(each for each in graph.initializer if each.name != _ZERO_POINT), zero_point]
     )
     _clip_integers(shifted)
+    _part_weights(shifted)
     return _checked(shifted)
+
+
+def _part_weights(model: ModelProto) -> None:
+    """Give every reader of a dequantised weight its own copy.
+
+    ONNX Runtime 1.32 refuses shared ones where it rewrites weights for a processor without VNNI.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    dequantized = {
+        node.output[0]: node
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in tensors
+    }
+    seen: Counter[str] = Counter()
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            if name not in dequantized:
+                continue
+            seen[name] += 1
+            if seen[name] > 1:
+                copied = NodeProto.FromString(dequantized[name].SerializeToString())
+                suffix = f"/copy{seen[name]}"
+                for index, part in enumerate(copied.input):
+                    tensor = TensorProto.FromString(tensors[part].SerializeToString())
+                    tensor.name = copied.input[index] = f"{part}{suffix}"
+                    model.graph.initializer.append(tensor)
+                copied.name += suffix
+                copied.output[0] = node.input[position] = f"{name}{suffix}"
+                nodes.append(copied)
+        nodes.append(node)
+    if len(nodes) > len(model.graph.node):
+        _set_nodes(model, nodes)
 
 
 def _clip_integers(model: ModelProto) -> None:
