@@ -135,7 +135,9 @@ def test_a_plan_keeps_layers_in_float(fp32, ranges, images, plan, absent):
     tensors = {tensor.name for tensor in model.graph.initializer}
     outputs = {name for node in model.graph.node for name in node.output}
     assert absent not in tensors | outputs
-    assert np.abs(run(to_unsigned(model), images) - run(fp32, images)).max() < INT8_PROBABILITY_ERROR
+    assert (
+        np.abs(run(to_unsigned(model), images) - run(fp32, images)).max() < INT8_PROBABILITY_ERROR
+    )
 
 
 def test_float_sums_still_quantise_their_branches(fp32):

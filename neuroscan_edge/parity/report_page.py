@@ -38,14 +38,17 @@ _STYLE = f"""
 .cannot-certify {{ background: #8a5a00; }}
 .good {{ color: #1d7a46; font-weight: 600; }} .bad {{ color: #a3271b; font-weight: 700; }}
 .beside {{ display: flex; flex-wrap: wrap; gap: 1.5rem 2.5rem; align-items: flex-start; }}
-table.matrix td, table.matrix th {{ text-align: right; padding: 0.35rem 0.7rem; }}
+table.matrix td, table.matrix th {{ text-align: right; padding: 0.4rem 0.5rem; width: 5.2rem; }}
+table.matrix th {{ font-size: 0.9rem; }} h3 {{ font-size: 1.02rem; margin: 0.4rem 0; }}
 table.matrix th:first-child {{ text-align: left; font-weight: 500; }}
 table.matrix td.moved {{ outline: 2px solid #d4572a; outline-offset: -2px; }}
 .flip {{ display: flex; gap: 1rem; border: 1px solid #e3e7ec; border-radius: 8px;
          padding: 0.8rem; align-items: center; }}
 .flip img {{ width: 168px; height: 168px; border-radius: 4px; }}
-.flip p {{ margin: 0 0 0.5rem; }} .flip small {{ color: #55606e; overflow-wrap: anywhere; }}
-.flips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(33rem, 1fr)); gap: 1rem; }}
+.flip > div {{ flex: 1; }}
+.flip p {{ margin: 0 0 0.5rem; line-height: 1.35; }}
+.flip small {{ color: #55606e; overflow-wrap: anywhere; }}
+.flips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(32rem, 1fr)); gap: 1rem; }}
 .key i {{ display: inline-block; width: 0.9em; height: 0.9em; margin: 0 0.3em 0 0.9em;
           vertical-align: -0.1em; }}
 .key i.b {{ background: {BASELINE_COLOUR}; }} .key i.e {{ background: {ENGINE_COLOUR}; }}
@@ -103,11 +106,10 @@ def _in_words(document: Mapping[str, Any]) -> str:
         return f"The engine gave no usable answers.{where}"
     same = images - comparison["changed"]
     missed = comparison["newly_missed_tumours"]
-    count = missed["count"]
-    none = f"{count or 'No'} tumour slice{'s are' if count != 1 else ' is'}"
     return (
         f"{same} of {images} slices get the same decision from the engine as from the validated "
-        f"Keras baseline. {none} newly called “no tumour”, of {missed['tumour_slices']}.{where}"
+        f"Keras baseline. Slices with a tumour that are newly called “no tumour”: "
+        f"{missed['count']} of {missed['tumour_slices']}.{where}"
     )
 
 

@@ -11,13 +11,14 @@ from tiny_models import LABELS, SPEC, activations, observed_ranges, tiny_graph
 from neuroscan_edge.bundle import GRAPHS, Bundle, new_manifest, write_files
 from neuroscan_edge.calibrate import CalibrationTable, quantize_bundle
 from neuroscan_edge.dataset import load_split
+from neuroscan_edge.parity import ladder as ladder_module
 from neuroscan_edge.parity.baseline_predictions import PREDICTIONS, record_predictions
 from neuroscan_edge.parity.intervals import Bootstrap
 from neuroscan_edge.parity.run import Parity, ParityRequest, run_parity
 from neuroscan_edge.precision import QuantizationPlan, to_fp16
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.runtimes import RuntimeInfo, RuntimeOptions
 from neuroscan_edge.scans import read_scans
-from neuroscan_edge.runtimes import RuntimeOptions
 from neuroscan_edge.spec import Precision, RuntimeName
 
 BASELINE = "5a" * 32
@@ -131,3 +132,29 @@ def certify(
     runtime = RuntimeOptions(precision, 1, RuntimeName.ONNXRUNTIME)
     options = {"bootstrap": FEW, **options}
     return run_parity(ParityRequest(folder, data, runtime, **options))
+
+
+class Answering:
+    """A runtime whose answers are another's, changed."""
+
+    def __init__(self, runtime, change):
+        self._runtime, self._change = runtime, change
+
+    @property
+    def info(self) -> RuntimeInfo:
+        return self._runtime.info
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        self._runtime.__exit__(*raised)
+
+    def __call__(self, batch):
+        return self._change(self._runtime(batch))
+
+
+def answering(monkeypatch, change) -> None:
+    """Let the engine answer otherwise; the graphs before it are as they were."""
+    opened = ladder_module.open_choice
+    monkeypatch.setattr(ladder_module, "open_choice", lambda *a: Answering(opened(*a), change))

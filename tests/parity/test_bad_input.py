@@ -1,5 +1,6 @@
 """What parity refuses, and what it counts and goes on with."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -8,14 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from labelled import FEW, certify
+from labelled import FEW, answering, certify
 from tiny_models import LABELS
 
 from neuroscan_edge.bundle import CALIBRATION, open_bundle, write_files
 from neuroscan_edge.calibrate import read_table
 from neuroscan_edge.errors import DatasetError, ParityError
 from neuroscan_edge.parity import Verdict
-from neuroscan_edge.parity import ladder as ladder_module
 from neuroscan_edge.parity.baseline_predictions import (
     PREDICTIONS,
     BaselinePredictions,
@@ -23,7 +23,6 @@ from neuroscan_edge.parity.baseline_predictions import (
     read_predictions,
 )
 from neuroscan_edge.parity.gate import Gate
-from neuroscan_edge.runtimes import RuntimeInfo
 from neuroscan_edge.spec import Precision
 
 
@@ -131,7 +130,7 @@ def test_images_of_the_calibration_sample_are_refused_unless_allowed(folder, dat
     table = read_table(folder / CALIBRATION)
     tested = tuple((each, LABELS[0]) for each in list(read_predictions(bundle).answers)[:3])
     text = replace(table, images=tested).to_bytes()
-    stated = {"calibration_sha256": __import__("hashlib").sha256(text).hexdigest()}
+    stated = {"calibration_sha256": hashlib.sha256(text).hexdigest()}
     write_files(folder, {**bundle.manifest, "quantization": stated}, {CALIBRATION: text})
     with pytest.raises(ParityError, match="3 of 240 images .* --allow-overlap"):
         certify(folder, data)
@@ -139,32 +138,6 @@ def test_images_of_the_calibration_sample_are_refused_unless_allowed(folder, dat
     assert found.verdict is Verdict.PASSED
     assert found.document["data"]["calibration_overlap"] == 3
     assert "3 images are of the calibration sample" in found.document["notes"][0]
-
-
-class Answering:
-    """A runtime whose answers are another's, changed."""
-
-    def __init__(self, runtime, change):
-        self._runtime, self._change = runtime, change
-
-    @property
-    def info(self) -> RuntimeInfo:
-        return self._runtime.info
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *raised):
-        self._runtime.__exit__(*raised)
-
-    def __call__(self, batch):
-        return self._change(self._runtime(batch))
-
-
-def answering(monkeypatch, change) -> None:
-    """Let the engine answer otherwise; the graphs before it are as they were."""
-    opened = ladder_module.open_choice
-    monkeypatch.setattr(ladder_module, "open_choice", lambda *a: Answering(opened(*a), change))
 
 
 @pytest.mark.parametrize(
