@@ -83,15 +83,15 @@ def run_stages(ladder: Ladder, judge: Judge) -> tuple[JudgedStage, ...]:
     ]
     judged = [JudgedStage(stage, changed=stage.changed) for stage in before]
     precision = ladder.choice.precision
-    settled = judge.judge(engine, rows, precision).status == "passed"
-    run_all = ladder.every_stage or not settled
+    judged_engine = judge.judge(engine, rows, precision)
+    run_all = ladder.every_stage or judged_engine.status != "passed"
     last = rows
     for stage, held_to in _graphs(ladder, run_all):
         found = judge.judge(stage, last, held_to)
         judged.append(found)
         if found.measured is not None:
             last = found.measured.probabilities
-    return (*judged, judge.judge(engine, last, precision))
+    return (*judged, judged_engine.following(last))
 
 
 def _graphs(ladder: Ladder, run_all: bool) -> list[tuple[Stage, Precision]]:

@@ -130,7 +130,7 @@ def run_parity(request: ParityRequest, trail: Mapping[str, Any] | None = None) -
     bundle, machine = open_bundle(request.bundle), this_machine()
     choice = choose_runtime(bundle, request.runtime, machine)
     slices = load_slices(bundle, request.data, request.part, allow_overlap=request.allow_overlap)
-    predictions, exported = _baseline(bundle, request, slices)
+    predictions, exported = answers_for(bundle, request, slices)
     rows = predictions.rows(slices.hashes, bundle.labels)
     judge = Judge(slices, rows, request.gate, request.bootstrap)
     ladder = Ladder(
@@ -168,15 +168,21 @@ def run_parity(request: ParityRequest, trail: Mapping[str, Any] | None = None) -
     return Parity(certificate, slices, judged, rows, predictions, choice)
 
 
-def _baseline(
-    bundle: Bundle, request: ParityRequest, slices: LabelledSlices
+def answers_for(
+    bundle: Bundle, request: ParityRequest, slices: LabelledSlices, *, with_graph: bool = True
 ) -> tuple[BaselinePredictions, bytes | None]:
-    """Return the baseline's answers, and the FP32 graph where Keras had to be asked for both."""
+    """Return the baseline's answers, and where Keras is asked the FP32 graph if it is missing.
+
+    Raises
+    ------
+    ParityError
+        If there are none, or they are another model's.
+    """
     recorded = read_predictions(bundle)
     if request.baseline is not None:
         answered = answer_with_keras(request.baseline, bundle, slices)
-        missing_graph = fp32_sha256(bundle) is None
-        exported = exported_fp32(request.baseline) if missing_graph else None
+        wanted = with_graph and fp32_sha256(bundle) is None
+        exported = exported_fp32(request.baseline) if wanted else None
         return answered.merged(recorded), exported
     stated = bundle.manifest.get("baseline_sha256")
     if recorded is None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,14 @@ class JudgedStage:
     comparison: dict[str, Any] | None = None
     criteria: tuple[Criterion, ...] = ()
     changed: tuple[int, ...] = ()
+
+    def following(self, before: FloatRows) -> "JudgedStage":
+        """Say what changes against other outputs, (N, C) float32, that the stage follows."""
+        if self.measured is None:
+            return self
+        after = self.measured.probabilities.argmax(axis=1)
+        changed = np.flatnonzero(after != before.argmax(axis=1))
+        return replace(self, changed=tuple(map(int, changed)))
 
     @property
     def status(self) -> str:
@@ -173,9 +181,8 @@ class Judge:
             self._bootstrap,
             self._draws,
         )
-        changed = np.flatnonzero(rows.argmax(axis=1) != before.argmax(axis=1))
         criteria = judge(self._gate.limits(precision), comparison)
-        return JudgedStage(stage, measured, comparison, criteria, tuple(map(int, changed)))
+        return JudgedStage(stage, measured, comparison, criteria).following(before)
 
     def _measure(self, rows: FloatRows) -> Measured:
         targets = self._slices.targets

@@ -26,7 +26,7 @@ TEST_IMAGES, TRAINING_IMAGES = 60, 24
 # Decisions that INT8 rounding could turn would make a sound engine fail by chance.
 MARGIN = 0.2
 GAIN = 2.0
-FEW = Bootstrap(resamples=100)
+FEW = Bootstrap(resamples=40)
 
 
 def blobs(count: int, seed: int) -> np.ndarray:

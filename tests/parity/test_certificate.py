@@ -237,7 +237,7 @@ def test_junit_counts_what_failed_and_what_was_not_run(broken, passed):
     }
     assert {"agreement", "engine", "certificate"} <= failed
     assert suite.get("failures") == str(len(failed))
-    assert int(suite.get("tests")) == len(cases)
+    assert int(suite.get("tests")) == len(list(suite.iter("testcase")))
     sound = ElementTree.fromstring(junit(passed.certificate))[0]
     assert (sound.get("failures"), sound.get("errors"), sound.get("skipped")) == ("0", "0", "0")
 
