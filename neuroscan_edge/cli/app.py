@@ -13,6 +13,7 @@ from neuroscan_edge.cli.export import export
 from neuroscan_edge.cli.inspect import inspect
 from neuroscan_edge.cli.parity import parity
 from neuroscan_edge.cli.precision import precision
+from neuroscan_edge.cli.tune import tune
 from neuroscan_edge.spec import RESEARCH_USE
 
 app = typer.Typer(
@@ -45,5 +46,6 @@ app.command()(calibrate)
 app.command()(precision)
 app.command()(build_engine)
 app.command()(parity)
+app.command()(tune)
 app.command()(inspect)
 app.command()(doctor)

@@ -74,6 +74,8 @@ def report_page(parity: Parity) -> str:
             ("Which class is called what", _confusions(document)),
             ("How sure, how often right", _reliability(document)),
         ]
+    if document["trail"] is not None:
+        sections.append(("How this engine was found", _trail(document["trail"])))
     sections += [
         ("Stage by stage", _stages(document)),
         ("What this certificate is of", _identity(document)),
@@ -277,6 +279,25 @@ def _stages(document: Mapping[str, Any]) -> str:
         "is where to look."
     )
     return f"{text}<table>{header}{''.join(rows)}</table>"
+
+
+def _trail(trail: Mapping[str, Any]) -> str:
+    measured = {name: speed for race in trail["images_per_s"] for name, speed in race.items()}
+    rows = []
+    for each in trail["tried"]:
+        value = {line["name"]: line["value"] for line in each["criteria"]}.get("agreement")
+        speed = measured.get(each["name"])
+        rows.append(
+            (
+                each["name"],
+                "–" if value is None else f"{100 * value:.2f} %",
+                "passes" if each["passed"] else "fails",
+                "–" if speed is None else f"{speed:.1f}",
+            )
+        )
+    header = ("tried, in order", "agreement", "gate", "images/s")
+    reason = trail["chosen"]["reason"]
+    return paragraph(f"{reason[:1].upper()}{reason[1:]}.") + table(header, rows)
 
 
 def _identity(document: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """Finding what is fastest and passes: what is given back, and what is preferred."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,16 +11,20 @@ import pytest
 from labelled import FEW
 from tiny_models import tiny_images
 
+from neuroscan_edge.build import BuildOptions
 from neuroscan_edge.bundle import CALIBRATION, GRAPHS, open_bundle
 from neuroscan_edge.calibrate import quantize_bundle, read_table
 from neuroscan_edge.errors import PrecisionNotAvailableError, SpecError
-from neuroscan_edge.parity import Verdict, candidates
+from neuroscan_edge.parity import Verdict, candidates, standing
+from neuroscan_edge.parity.auto_engine import build_fastest
+from neuroscan_edge.parity.outputs import Outputs, write_outputs
+from neuroscan_edge.parity.report_page import report_page
 from neuroscan_edge.parity.run import ParityRequest
 from neuroscan_edge.parity.sensitivity import measure_sensitivities, units_of
 from neuroscan_edge.parity.throughput import images_per_second
 from neuroscan_edge.parity.tune import TuneOptions, tune
 from neuroscan_edge.precision import QuantizationPlan
-from neuroscan_edge.runtimes import RuntimeOptions
+from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime
 from neuroscan_edge.spec import Precision, RuntimeName
 
 # Read by one convolution alone.
@@ -177,3 +184,43 @@ def test_throughput_is_the_median_of_rounds_in_turns():
     found = images_per_second({"a": runtime("a"), "b": runtime("b")}, tiny_images(20), rounds=3)
     assert calls == [("a", 8), ("b", 8)] * 4
     assert min(found.values()) > 0
+
+
+def test_the_engine_that_auto_builds_is_itself_certified(failing, data, monkeypatch, scans):
+    speeds(monkeypatch, fp16=50, int8=90)
+    found = build_fastest(request(failing, data), BuildOptions(), TuneOptions(images=24))
+    assert found.engine.manifest.precision is Precision.INT8
+    certificate = found.parity.certificate
+    assert certificate.verdict is Verdict.PASSED
+    assert certificate.subject.engine_sha256 == found.engine.manifest.engine_sha256
+    assert certificate.document["trail"]["chosen"]["given_back_to_float"] == [GUILTY]
+    assert "How this engine was found" in report_page(found.parity)
+    write_outputs(found.parity, failing, Outputs())
+    bundle = open_bundle(failing)
+    assert "certificates/onnxruntime-int8-cpu.json" in bundle.files
+    choice = choose_runtime(bundle, RuntimeOptions(runtime=RuntimeName.ONNXRUNTIME))
+    assert choice.engine is not None and standing(bundle, choice).certified
+
+
+def test_the_commands_say_what_was_chosen(failing, data):
+    command = [sys.executable, "-m", "neuroscan_edge"]
+    arguments = ["--data", str(data), "--runtime", "onnxruntime"]
+    done = subprocess.run(
+        [*command, "tune", str(failing), *arguments, "--images", "8", "--threads", "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fp16: passes (1.0000)" in done.stderr and "int8: fails" in done.stderr
+    assert "images/s" in done.stdout and "PASSED" in done.stdout
+    without = {key: value for key, value in os.environ.items() if key != "NEUROSCAN_DATA"}
+    done = subprocess.run(
+        [*command, "build-engine", str(failing), "--precision", "auto"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=without,
+    )
+    assert done.returncode == 2
+    assert "give --data" in done.stderr
