@@ -66,18 +66,20 @@ _KEY = '<p class="key"><i class="b"></i>Keras baseline <i class="e"></i>engine</
 def report_page(parity: Parity) -> str:
     """Write the page of a run; it needs no other file."""
     document = parity.certificate.document
-    sections = [("The gate", _gate(document))]
+    stages = ("Stage by stage", _stages(document))
+    failed = document["first_failing_stage"] is not None
+    sections = [("The gate", _gate(document)), *([stages] if failed else [])]
     if document["engine"] is not None:
         sections += [
             ("What differs", _differences(document)),
-            (f"Slices decided differently ({len(document['changed'])})", _gallery(parity)),
             ("Which class is called what", _confusions(document)),
+            (f"Slices decided differently ({len(document['changed'])})", _gallery(parity)),
             ("How sure, how often right", _reliability(document)),
         ]
     if document["trail"] is not None:
         sections.append(("How this engine was found", _trail(document["trail"])))
     sections += [
-        ("Stage by stage", _stages(document)),
+        *([] if failed else [stages]),
         ("What this certificate is of", _identity(document)),
         ("Words", _words(document)),
     ]
