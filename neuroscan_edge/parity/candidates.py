@@ -112,7 +112,7 @@ class Workbench:
         self._slices = load_slices(
             bundle, request.data, request.part, allow_overlap=request.allow_overlap
         )
-        predictions, _ = answers_for(bundle, request, self._slices, with_graph=False)
+        predictions = answers_for(bundle, request, self._slices)
         self._baseline = predictions.rows(self._slices.hashes, bundle.labels)
         self._judge = Judge(self._slices, self._baseline, request.gate, request.bootstrap)
 

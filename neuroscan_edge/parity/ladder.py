@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.parity.baseline_predictions import (
@@ -10,6 +11,7 @@ from neuroscan_edge.parity.baseline_predictions import (
     input_sha256,
 )
 from neuroscan_edge.parity.graph_faults import fp32_sha256, graph_faults
+from neuroscan_edge.parity.keras_baseline import exported_fp32
 from neuroscan_edge.parity.slices import LabelledSlices, preprocessing_differs
 from neuroscan_edge.parity.stages import (
     BASELINE,
@@ -43,10 +45,8 @@ class Ladder:
         What every stage is given.
     predictions : BaselinePredictions
         What the baseline answered.
-    exported : bytes or None
-        The FP32 graph, where the bundle holds none and it was made for this run.
-    asked_keras : bool
-        Whether the answers were asked for now.
+    baseline : Path or None
+        The ``.keras`` file, where it was asked: it gives the FP32 graph that a bundle lacks.
     every_stage : bool
         Whether graphs run although the engine passes.
     """
@@ -56,8 +56,7 @@ class Ladder:
     options: RuntimeOptions
     slices: LabelledSlices
     predictions: BaselinePredictions
-    exported: bytes | None = None
-    asked_keras: bool = False
+    baseline: Path | None = None
     every_stage: bool = False
 
 
@@ -75,7 +74,7 @@ def run_stages(ladder: Ladder, judge: Judge) -> tuple[JudgedStage, ...]:
         Stage(
             BASELINE,
             "the Keras baseline"
-            + ("" if ladder.asked_keras else ", from the answers in the bundle"),
+            + ("" if ladder.baseline else ", from the answers in the bundle"),
             predictions.baseline_sha256,
             rows,
             tuple(faults_of_probabilities(rows)),
@@ -99,23 +98,33 @@ def _graphs(ladder: Ladder, run_all: bool) -> list[tuple[Stage, Precision]]:
     precision = ladder.choice.precision
     wanted = [Precision.FP32] if precision is Precision.FP32 else [Precision.FP32, precision]
     known = fp32_sha256(ladder.bundle)
-    if known is None and ladder.exported is not None:
-        known = hashlib.sha256(ladder.exported).hexdigest()
-    return [(_run_graph(ladder, each, known, run_all), each) for each in wanted]
+    exported = None
+    # Half a minute of TensorFlow: only for a graph that will run.
+    if known is None and ladder.baseline is not None and run_all:
+        data = exported_fp32(ladder.baseline)
+        known = hashlib.sha256(data).hexdigest()
+        exported = Graph(Precision.FP32, data, known)
+    return [(_run_graph(ladder, each, known, exported, run_all), each) for each in wanted]
 
 
-def _run_graph(ladder: Ladder, precision: Precision, fp32: str | None, run_all: bool) -> Stage:
+def _run_graph(
+    ladder: Ladder,
+    precision: Precision,
+    fp32: str | None,
+    exported: Graph | None,
+    run_all: bool,
+) -> Stage:
     bundle = ladder.bundle
     what = f"{str(precision).upper()} graph as it is defined, in ONNX Runtime on the CPU"
     faults: list[str] = []
     if precision in bundle.precisions:
         graph = bundle.graph(precision)
         faults = graph_faults(bundle, precision, fp32)
-    elif fp32 is not None and ladder.exported is not None:
-        graph = Graph(precision, ladder.exported, fp32)
+    elif exported is not None:
+        graph = exported
         what += ", exported for this run"
     else:
-        absent = "the bundle holds no FP32 graph; --baseline MODEL.keras makes it"
+        absent = "the bundle holds no FP32 graph; --baseline and --every-stage make it"
         return Stage(str(precision), what, not_run=absent)
     if not run_all and not faults:
         passed = "the engine passed; --every-stage runs it"

@@ -22,9 +22,8 @@ from neuroscan_edge.parity.baseline_predictions import (
 from neuroscan_edge.parity.certificate import Certificate, seal
 from neuroscan_edge.parity.figures import figures_of
 from neuroscan_edge.parity.gate import Gate
-from neuroscan_edge.parity.graph_faults import fp32_sha256
 from neuroscan_edge.parity.intervals import Bootstrap
-from neuroscan_edge.parity.keras_baseline import answer_with_keras, exported_fp32
+from neuroscan_edge.parity.keras_baseline import answer_with_keras
 from neuroscan_edge.parity.ladder import Ladder, run_stages
 from neuroscan_edge.parity.slices import LabelledSlices, Part, load_slices
 from neuroscan_edge.parity.stages import (
@@ -130,7 +129,7 @@ def run_parity(request: ParityRequest, trail: Mapping[str, Any] | None = None) -
     bundle, machine = open_bundle(request.bundle), this_machine()
     choice = choose_runtime(bundle, request.runtime, machine)
     slices = load_slices(bundle, request.data, request.part, allow_overlap=request.allow_overlap)
-    predictions, exported = answers_for(bundle, request, slices)
+    predictions = answers_for(bundle, request, slices)
     rows = predictions.rows(slices.hashes, bundle.labels)
     judge = Judge(slices, rows, request.gate, request.bootstrap)
     ladder = Ladder(
@@ -139,8 +138,7 @@ def run_parity(request: ParityRequest, trail: Mapping[str, Any] | None = None) -
         request.runtime,
         slices,
         predictions,
-        exported,
-        asked_keras=request.baseline is not None,
+        request.baseline,
         every_stage=request.every_stage,
     )
     judged = run_stages(ladder, judge)
@@ -169,9 +167,9 @@ def run_parity(request: ParityRequest, trail: Mapping[str, Any] | None = None) -
 
 
 def answers_for(
-    bundle: Bundle, request: ParityRequest, slices: LabelledSlices, *, with_graph: bool = True
-) -> tuple[BaselinePredictions, bytes | None]:
-    """Return the baseline's answers, and where Keras is asked the FP32 graph if it is missing.
+    bundle: Bundle, request: ParityRequest, slices: LabelledSlices
+) -> BaselinePredictions:
+    """Return the baseline's answers: of Keras where the baseline is given, else of the bundle.
 
     Raises
     ------
@@ -180,10 +178,7 @@ def answers_for(
     """
     recorded = read_predictions(bundle)
     if request.baseline is not None:
-        answered = answer_with_keras(request.baseline, bundle, slices)
-        wanted = with_graph and fp32_sha256(bundle) is None
-        exported = exported_fp32(request.baseline) if wanted else None
-        return answered.merged(recorded), exported
+        return answer_with_keras(request.baseline, bundle, slices).merged(recorded)
     stated = bundle.manifest.get("baseline_sha256")
     if recorded is None:
         raise ParityError(
@@ -206,7 +201,7 @@ def answers_for(
             f"{bundle.folder} carries the baseline's answers to {len(slices.files) - len(missing)} "
             f"of these {len(slices.files)} images; give the model itself: --baseline MODEL.keras"
         )
-    return recorded, None
+    return recorded
 
 
 def _data(slices: LabelledSlices) -> dict[str, Any]:
