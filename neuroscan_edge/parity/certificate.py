@@ -6,6 +6,7 @@ bundle can make another.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -221,7 +222,10 @@ def store(bundle: Bundle, certificate: Certificate, engine: str | None = None) -
 def certificate_name(certificate: Certificate, engine: str | None = None) -> str:
     """Name the file of a certificate within its bundle; `engine` is the engine's folder."""
     subject = certificate.subject
-    stem = engine or f"{subject.runtime}-{subject.precision}"
+    stem = f"{subject.runtime}-{subject.precision}"
+    if engine is not None:
+        # A name that a manifest may not list would make the bundle unusable.
+        stem = "engine-" + re.sub(r"[^A-Za-z0-9_-]", "_", engine)
     part = "" if certificate.part == "whole" else f"-{certificate.part}"
     return f"{CERTIFICATES}/{stem}{part}.json"
 

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuroscan_edge.build import graph_for
 from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.parity.baseline_predictions import (
     BaselinePredictions,
@@ -27,6 +28,9 @@ from neuroscan_edge.parity.stages import (
 from neuroscan_edge.parity.standing import subject_of
 from neuroscan_edge.runtimes import Choice, Runtime, RuntimeOptions, open_choice
 from neuroscan_edge.spec import Precision
+
+GPU_FORM = "int8-gpu-form"
+_PASSED = "the engine passed; --every-stage runs it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,7 @@ def run_stages(ladder: Ladder, judge: Judge) -> tuple[JudgedStage, ...]:
         _preprocessing(bundle, slices, predictions),
         Stage(
             BASELINE,
-            "the Keras baseline"
-            + ("" if ladder.baseline else ", from the answers in the bundle"),
+            "the Keras baseline" + ("" if ladder.baseline else ", from the answers in the bundle"),
             predictions.baseline_sha256,
             rows,
             tuple(faults_of_probabilities(rows)),
@@ -104,7 +107,26 @@ def _graphs(ladder: Ladder, run_all: bool) -> list[tuple[Stage, Precision]]:
         data = exported_fp32(ladder.baseline)
         known = hashlib.sha256(data).hexdigest()
         exported = Graph(Precision.FP32, data, known)
-    return [(_run_graph(ladder, each, known, exported, run_all), each) for each in wanted]
+    stages = [(_run_graph(ladder, each, known, exported, run_all), each) for each in wanted]
+    if precision is Precision.INT8 and ladder.choice.installed.name.on_gpu:
+        stages.append((_run_gpu_form(ladder, run_all), precision))
+    return stages
+
+
+def _run_gpu_form(ladder: Ladder, run_all: bool) -> Stage:
+    """Run what a GPU's builder is given: float16 between the Q/DQ pairs."""
+    data, _ = graph_for(ladder.bundle.graph(Precision.INT8), ladder.choice.installed.name)
+    graph = Graph(Precision.INT8, data, hashlib.sha256(data).hexdigest())
+    what = "INT8 graph in its GPU form, as it is defined, in ONNX Runtime on the CPU"
+    if not run_all:
+        return Stage(GPU_FORM, what, graph.sha256, not_run=_PASSED)
+    return run_stage(
+        GPU_FORM,
+        what,
+        graph.sha256,
+        ladder.slices,
+        lambda: open_graph(ladder.bundle, graph, ladder.options.threads),
+    )
 
 
 def _run_graph(
@@ -127,8 +149,7 @@ def _run_graph(
         absent = "the bundle holds no FP32 graph; --baseline and --every-stage make it"
         return Stage(str(precision), what, not_run=absent)
     if not run_all and not faults:
-        passed = "the engine passed; --every-stage runs it"
-        return Stage(str(precision), what, graph.sha256, not_run=passed)
+        return Stage(str(precision), what, graph.sha256, not_run=_PASSED)
 
     def open_it() -> Runtime:
         return open_graph(bundle, graph, ladder.options.threads)

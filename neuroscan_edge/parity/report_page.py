@@ -93,6 +93,8 @@ def _verdict(parity: Parity) -> str:
     lines = [escape(_in_words(document))]
     if certificate.verdict is Verdict.PASSED:
         lines.append("Within the gate, on these images and for exactly this engine.")
+    if certificate.verdict is Verdict.CANNOT_CERTIFY:
+        lines.append("This is no verdict on the engine: these images cannot show what is asked.")
     reasons = bullets(document["reasons"]) if document["reasons"] else ""
     body = "".join(f"<p>{line}</p>" for line in lines)
     return (

@@ -33,7 +33,8 @@ class Stage:
     Parameters
     ----------
     name : str
-        ``contract``, ``preprocessing``, ``baseline``, ``fp32``, ``fp16``, ``int8`` or ``engine``.
+        ``contract``, ``preprocessing``, ``baseline``, ``fp32``, ``fp16``, ``int8``,
+        ``int8-gpu-form`` or ``engine``.
     what : str
         In words.
     sha256 : str or None

@@ -60,6 +60,14 @@ def test_a_certificate_survives_the_bundle_and_certifies_exactly_this(passed, fo
     assert not other.certified and "no certificate of it" in other.reason
 
 
+@pytest.mark.parametrize("engine", ["my engine", "../..", "naïve.v1", "onnxruntime-int8"])
+def test_no_name_of_an_engine_spoils_the_bundle(passed, folder, engine):
+    store(open_bundle(folder), passed.certificate)
+    store(open_bundle(folder), passed.certificate, engine)
+    names = [name for name in open_bundle(folder).files if name.startswith("certificates/")]
+    assert len(names) == 2
+
+
 def test_it_binds_every_hash(passed, sound):
     subject = passed.certificate.subject
     graph = open_bundle(sound).files[GRAPHS[Precision.INT8]].sha256

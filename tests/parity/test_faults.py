@@ -18,7 +18,8 @@ from neuroscan_edge.calibrate import CalibrationTable, read_table
 from neuroscan_edge.parity import Verdict
 from neuroscan_edge.precision import QuantizationPlan, to_int8
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.spec import Precision
+from neuroscan_edge.runtimes import Choice, RuntimeOptions, choose_runtime
+from neuroscan_edge.spec import Precision, RuntimeName
 
 
 def replace_graph(folder: Path, precision: Precision, model: ModelProto) -> None:
@@ -215,3 +216,21 @@ def test_stages_before_an_engine_that_passes_are_named_as_not_run(sound, data):
     skipped = {each["name"]: each["not_run"] for each in stages if each["status"] == "not run"}
     assert set(skipped) == {"fp32", "int8"}
     assert all("--every-stage" in why for why in skipped.values())
+
+
+def test_a_gpu_engine_is_held_to_its_own_form_of_the_graph(sound, data, monkeypatch):
+    """No GPU is needed to see that float16 between the pairs decides alike."""
+    from neuroscan_edge.engine import Installed
+    from neuroscan_edge.parity import ladder, run
+
+    here = choose_runtime(open_bundle(sound), RuntimeOptions(Precision.INT8))
+    elsewhere = Choice(Installed(RuntimeName.TENSORRT_RTX, "1.7"), Precision.INT8, "asked for")
+    monkeypatch.setattr(run, "choose_runtime", lambda *given: elsewhere)
+    opened = ladder.open_choice
+    monkeypatch.setattr(ladder, "open_choice", lambda bundle, _, o: opened(bundle, here, o))
+    found = certify(sound, data, every_stage=True).certificate
+    stages = {each["name"]: each for each in found.document["stages"]}
+    assert list(stages)[-3:] == ["int8", "int8-gpu-form", "engine"]
+    assert stages["int8-gpu-form"]["status"] == "passed"
+    assert stages["int8-gpu-form"]["sha256"] != stages["int8"]["sha256"]
+    assert found.subject.device == "gpu"

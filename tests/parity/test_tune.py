@@ -197,7 +197,7 @@ def test_the_engine_that_auto_builds_is_itself_certified(failing, data, monkeypa
     assert "How this engine was found" in report_page(found.parity)
     write_outputs(found.parity, failing, Outputs())
     bundle = open_bundle(failing)
-    assert "certificates/onnxruntime-int8-cpu.json" in bundle.files
+    assert "certificates/engine-onnxruntime-int8-cpu.json" in bundle.files
     choice = choose_runtime(bundle, RuntimeOptions(runtime=RuntimeName.ONNXRUNTIME))
     assert choice.engine is not None and standing(bundle, choice).certified
 
