@@ -7,9 +7,11 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, numpy_helper
 from tiny_models import LABELS, SPEC, activations, observed_ranges, tiny_graph
+from typer.testing import CliRunner, Result
 
 from neuroscan_edge.bundle import GRAPHS, Bundle, new_manifest, write_files
 from neuroscan_edge.calibrate import CalibrationTable, quantize_bundle
+from neuroscan_edge.cli.app import app
 from neuroscan_edge.dataset import load_split
 from neuroscan_edge.parity import ladder as ladder_module
 from neuroscan_edge.parity.baseline_predictions import PREDICTIONS, record_predictions
@@ -158,3 +160,8 @@ def answering(monkeypatch, change) -> None:
     """Let the engine answer otherwise; the graphs before it are as they were."""
     opened = ladder_module.open_choice
     monkeypatch.setattr(ladder_module, "open_choice", lambda *a: Answering(opened(*a), change))
+
+
+def neuroscan_edge(*arguments: object) -> Result:
+    """Run a command in this process: a fresh one would spend its time on imports."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -1,14 +1,12 @@
 """Certificates: what they bind, what breaks them, and what `classify` makes of them."""
 
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from labelled import answering, certify
+from labelled import answering, certify, neuroscan_edge
 
 from neuroscan_edge.bundle import GRAPHS, open_bundle, write_files
 from neuroscan_edge.errors import BundleVersionError, CertificateError, OutputError, UsageError
@@ -23,13 +21,7 @@ from neuroscan_edge.parity.summary import markdown_summary, terminal_summary
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
-ROOT = Path(__file__).parent.parent.parent
 STORED = "certificates/onnxruntime-int8.json"
-
-
-def neuroscan_edge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "neuroscan_edge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +119,12 @@ def test_a_tampered_certificate_is_found_out(broken, folder, scans):
     found = standing(*choice_of(folder))
     assert not found.certified and "altered" in found.reason
     done = neuroscan_edge("classify", scans, "--model", folder, "--require-certificate")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "altered" in done.stderr and done.stdout == ""
     # And a file that the manifest does not know opens no bundle.
     (folder / STORED).write_bytes(broken.certificate.to_bytes())
     done = neuroscan_edge("classify", scans, "--model", folder)
-    assert done.returncode == 2 and STORED in done.stderr
+    assert done.exit_code == 2 and STORED in done.stderr
 
 
 def test_a_malformed_or_newer_certificate_is_refused(passed):
@@ -174,7 +166,7 @@ def test_a_looser_gate_is_said(folder, data):
 def test_classify_says_and_requires(passed, folder, scans):
     arguments = ("classify", scans, "--model", folder, "--runtime", "onnxruntime")
     done = neuroscan_edge(*arguments, "--require-certificate", "--format", "jsonl")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "the bundle holds no certificate of it" in done.stderr
     assert "neuroscan-edge parity" in done.stderr and done.stdout == ""
     done = neuroscan_edge(*arguments, "--format", "jsonl")
@@ -182,7 +174,7 @@ def test_classify_says_and_requires(passed, folder, scans):
     assert json.loads(done.stdout.splitlines()[0])["certified"] is False
     store(open_bundle(folder), passed.certificate)
     done = neuroscan_edge(*arguments, "--require-certificate", "--format", "jsonl")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "; certified (on 240 images)" in done.stderr.splitlines()[0]
     assert json.loads(done.stdout.splitlines()[0])["certified"] is True
 
@@ -194,7 +186,7 @@ def test_the_command_certifies_and_writes_everything(folder, data, tmp_path):
     done = neuroscan_edge(
         "parity", folder, "--data", data, "--runtime", "onnxruntime", "--threads", 1, *options
     )
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("PASSED") and RESEARCH_USE in done.stdout
     bundle = open_bundle(folder)
     assert bundle.read(STORED) == outputs["json"].read_bytes()
@@ -221,7 +213,7 @@ def test_exit_codes(folder, data, tmp_path, arguments, code, says):
     given = [gate if each == "STRICT" else each for each in arguments]
     known = [] if "--data" in arguments else ["--data", data]
     done = neuroscan_edge("parity", folder, *known, "--no-store", *given)
-    assert done.returncode == code
+    assert done.exit_code == code
     assert says in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert STORED not in open_bundle(folder).files
@@ -232,7 +224,7 @@ def test_a_failed_run_exits_with_1_and_names_the_stage(folder, data):
 
     biases_dropped(folder)
     done = neuroscan_edge("parity", folder, "--data", data, "--precision", "int8", "--threads", 1)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert done.stdout.startswith("FAILED")
     assert "stage int8 failed, changes" in done.stdout
     assert "failed at the int8 stage" in str(standing(*choice_of(folder)))

@@ -1,14 +1,11 @@
 """Finding what is fastest and passes: what is given back, and what is preferred."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import FEW
+from labelled import FEW, neuroscan_edge
 from tiny_models import tiny_images
 
 from neuroscan_edge.build import BuildOptions
@@ -202,25 +199,13 @@ def test_the_engine_that_auto_builds_is_itself_certified(failing, data, monkeypa
     assert choice.engine is not None and standing(bundle, choice).certified
 
 
-def test_the_commands_say_what_was_chosen(failing, data):
-    command = [sys.executable, "-m", "neuroscan_edge"]
-    arguments = ["--data", str(data), "--runtime", "onnxruntime"]
-    done = subprocess.run(
-        [*command, "tune", str(failing), *arguments, "--images", "8", "--threads", "1"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+def test_the_commands_say_what_was_chosen(failing, data, monkeypatch):
+    arguments = ("--data", data, "--runtime", "onnxruntime", "--images", 8, "--threads", 1)
+    done = neuroscan_edge("tune", failing, *arguments)
+    assert done.exit_code == 0, done.stderr
     assert "fp16: passes (1.0000)" in done.stderr and "int8: fails" in done.stderr
     assert "images/s" in done.stdout and "PASSED" in done.stdout
-    without = {key: value for key, value in os.environ.items() if key != "NEUROSCAN_DATA"}
-    done = subprocess.run(
-        [*command, "build-engine", str(failing), "--precision", "auto"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=without,
-    )
-    assert done.returncode == 2
+    monkeypatch.delenv("NEUROSCAN_DATA", raising=False)
+    done = neuroscan_edge("build-engine", failing, "--precision", "auto")
+    assert done.exit_code == 2
     assert "give --data" in done.stderr
