@@ -234,3 +234,19 @@ def test_a_gpu_engine_is_held_to_its_own_form_of_the_graph(sound, data, monkeypa
     assert stages["int8-gpu-form"]["status"] == "passed"
     assert stages["int8-gpu-form"]["sha256"] != stages["int8"]["sha256"]
     assert found.subject.device == "gpu"
+
+
+def test_without_a_record_the_reference_finds_a_missing_clahe(sound, data, monkeypatch):
+    """A baseline that is asked now gets the same wrong bytes: only the reference knows."""
+    from neuroscan_edge.parity.slices import (
+        REFERENCE_CHECKED,
+        load_slices,
+        preprocessing_differs,
+    )
+
+    bundle = open_bundle(sound)
+    hashes = [""] * 240
+    assert preprocessing_differs(load_slices(bundle, data), bundle, None, hashes) == []
+    monkeypatch.setattr(CpuPreprocessor, "equalise", lambda self, resized: resized)
+    wrong = load_slices(bundle, data)
+    assert len(preprocessing_differs(wrong, bundle, None, hashes)) == REFERENCE_CHECKED
