@@ -120,7 +120,7 @@ def probability_bars(
 
     rows : (class, baseline, engine); `truth` and the two decisions are among the classes.
     """
-    left, width, row = 128, 350, 32
+    left, width, row = 142, 360, 32
     parts = []
     for index, (name, before, after) in enumerate(rows):
         y = index * row + 4

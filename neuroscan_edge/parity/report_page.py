@@ -286,22 +286,21 @@ def _stages(document: Mapping[str, Any]) -> str:
 
 
 def _trail(trail: Mapping[str, Any]) -> str:
-    measured = {name: speed for race in trail["images_per_s"] for name, speed in race.items()}
     rows = []
     for each in trail["tried"]:
-        value = {line["name"]: line["value"] for line in each["criteria"]}.get("agreement")
-        speed = measured.get(each["name"])
-        rows.append(
-            (
-                each["name"],
-                "–" if value is None else f"{100 * value:.2f} %",
-                "passes" if each["passed"] else "fails",
-                "–" if speed is None else f"{speed:.1f}",
-            )
-        )
-    header = ("tried, in order", "agreement", "gate", "images/s")
+        values = {line["name"]: line["value"] for line in each["criteria"]}
+        shares = [values.get(name) for name in ("agreement", "recall_drop", "missed_tumours")]
+        written = ["–" if value is None else f"{100 * value:.2f} %" for value in shares]
+        rows.append((each["name"], *written, "passes" if each["passed"] else "fails"))
+    header = ("tried, in order", "agreement", "recall drop", "missed tumours", "gate")
+    races = [
+        "Side by side, images/s: "
+        + "; ".join(f"{name} {speed:.1f}" for name, speed in race.items())
+        for race in trail["images_per_s"]
+    ]
     reason = trail["chosen"]["reason"]
-    return paragraph(f"{reason[:1].upper()}{reason[1:]}.") + table(header, rows)
+    text = paragraph(f"{reason[:1].upper()}{reason[1:]}.")
+    return text + table(header, rows) + bullets(races)
 
 
 def _identity(document: Mapping[str, Any]) -> str:
