@@ -239,6 +239,7 @@ def write_files(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, b
     records = dict(manifest["files"])
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / name, data)
         digest = hashlib.sha256(data).hexdigest()
         records[name] = {"sha256": digest, "size_bytes": len(data)}

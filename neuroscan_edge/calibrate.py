@@ -214,8 +214,39 @@ def quantize_bundle(
     CalibrationError
         If the table is of another graph or another preprocessing.
     """
-    onnx = require("onnx", extra="cpu", why="to make the INT8 graph")
     plan = plan or QuantizationPlan()
+    int8 = quantized_graph(bundle, table, plan)
+    text = table.to_bytes()
+    manifest = {**bundle.manifest, "quantization": quantization_record(text, plan, int8)}
+    files = {
+        CALIBRATION: text,
+        GRAPHS[Precision.INT8]: int8.SerializeToString(deterministic=True),
+    }
+    return write_files(bundle.folder, manifest, files)
+
+
+def quantized_graph(
+    bundle: Bundle, table: CalibrationTable, plan: QuantizationPlan
+) -> "ModelProto":
+    """Make the INT8 graph of a plan; the bundle stays as it is.
+
+    Raises
+    ------
+    CalibrationError
+        If the table is of another graph or another preprocessing.
+    """
+    return to_int8(equalized_graph(bundle, table), table.ranges, plan)
+
+
+def equalized_graph(bundle: Bundle, table: CalibrationTable) -> "ModelProto":
+    """Return the FP32 graph as a table's ranges apply to it.
+
+    Raises
+    ------
+    CalibrationError
+        If the table is of another graph or another preprocessing.
+    """
+    onnx = require("onnx", extra="cpu", why="to make the INT8 graph")
     graph = bundle.graph(Precision.FP32)
     if table.graph_sha256 != graph.sha256:
         raise CalibrationError(
@@ -227,24 +258,17 @@ def quantize_bundle(
             f"the table was made with preprocessing {table.preprocessing_sha256}, the bundle's is "
             f"{bundle.preprocessing.sha256}; calibrate this bundle again"
         )
-    model = onnx.load_from_string(graph.data)
-    if table.equalization:
-        model = equalize(model, table.equalization)
-    int8 = to_int8(model, table.ranges, plan)
-    text = table.to_bytes()
-    manifest = {
-        **bundle.manifest,
-        "quantization": {
-            "calibration_sha256": hashlib.sha256(text).hexdigest(),
-            "plan": plan.to_json(),
-            "layers": layer_plan(int8).to_json(),
-        },
+    model: ModelProto = onnx.load_from_string(graph.data)
+    return equalize(model, table.equalization) if table.equalization else model
+
+
+def quantization_record(table: bytes, plan: QuantizationPlan, int8: "ModelProto") -> dict[str, Any]:
+    """Say in a manifest how an INT8 graph was made."""
+    return {
+        "calibration_sha256": hashlib.sha256(table).hexdigest(),
+        "plan": plan.to_json(),
+        "layers": layer_plan(int8).to_json(),
     }
-    files = {
-        CALIBRATION: text,
-        GRAPHS[Precision.INT8]: int8.SerializeToString(deterministic=True),
-    }
-    return write_files(bundle.folder, manifest, files)
 
 
 def calibrate(bundle: Bundle, split: Split, options: CalibrationOptions) -> CalibrationTable:

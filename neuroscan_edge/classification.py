@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from neuroscan_edge._files import whole_file
 from neuroscan_edge.bundle import find_bundle, open_bundle
 from neuroscan_edge.errors import EXIT_INCOMPLETE, OutputError, UsageError
+from neuroscan_edge.parity import require_certified, standing
 from neuroscan_edge.pipeline import PipelineOptions, classify_files
 from neuroscan_edge.results import result_format
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice
@@ -48,6 +49,8 @@ class ClassifyRequest:
         Folder of a built engine; None looks in the bundle.
     preprocess : PreprocessOn
         auto takes the GPU with a GPU's engine.
+    require_certificate : bool
+        Whether to refuse what no certificate in the bundle is of.
     """
 
     inputs: tuple[Path, ...]
@@ -61,6 +64,7 @@ class ClassifyRequest:
     runtime: RuntimeName | None = None
     engine: Path | None = None
     preprocess: PreprocessOn = PreprocessOn.AUTO
+    require_certificate: bool = False
 
 
 def run(request: ClassifyRequest) -> int:
@@ -70,6 +74,8 @@ def run(request: ClassifyRequest) -> int:
     ------
     UsageError
         If there is nothing to classify, or the output cannot be written where it is asked for.
+    CertificateError
+        If a certificate is required and there is none of what would run.
     OutputError
         If writing fails on the way; no half-written file is left.
     """
@@ -90,7 +96,10 @@ def run(request: ClassifyRequest) -> int:
         request.preprocess,
     )
     choice = choose_runtime(bundle, runtime_options)
-    print(choice, file=sys.stderr)
+    certified = standing(bundle, choice)
+    print(f"{choice}; {certified}", file=sys.stderr)
+    if request.require_certificate:
+        require_certified(certified)
     if choice.cuda or choice.installed.name.on_gpu:
         print("warming up; the first time on a GPU kernels are compiled", file=sys.stderr)
     written = result_format(form, bundle.labels)
@@ -103,7 +112,7 @@ def run(request: ClassifyRequest) -> int:
         with _progress(len(found.files), to_terminal=request.output is not None) as advance:
             path = None
             for result in classify_files(found.files, bundle, runtime, options):
-                write(written.line(result))
+                write(written.line(replace(result, certified=certified.certified)))
                 counts["failed" if result.error else "classified"] += 1
                 advance(result.provenance.path != path)
                 path = result.provenance.path

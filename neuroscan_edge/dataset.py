@@ -156,6 +156,11 @@ def load_splits(root: Path) -> dict[SplitName, Split]:
     return splits
 
 
+def has_split(root: Path, split: SplitName) -> bool:
+    """Whether a data set's folder names a split."""
+    return _named_folder(root, split) is not None
+
+
 def open_dataset(path: Path, work: Path) -> Path:
     """Return the folder of a data set, unpacking a zip under `work` first.
 

@@ -7,6 +7,7 @@ and keeps its traceback.
 
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
+EXIT_CANNOT_CERTIFY = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
@@ -179,6 +180,18 @@ class CalibrationError(NeuroScanError):
 
 class DatasetError(NeuroScanError):
     """A labelled data set is not laid out or not readable as needed."""
+
+    exit_code = EXIT_USAGE
+
+
+class ParityError(NeuroScanError):
+    """Engine and baseline cannot be compared: another model's baseline, overlapping data."""
+
+    exit_code = EXIT_USAGE
+
+
+class CertificateError(NeuroScanError):
+    """A certificate is missing, altered or malformed, or is of something else than what runs."""
 
     exit_code = EXIT_USAGE
 

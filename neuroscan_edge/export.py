@@ -86,8 +86,8 @@ def export_bundle(model: Path, output: Path) -> ExportReport:
         outside the allow-list, or its graph differs from Keras by more than `FP32_TOLERANCE`.
     """
     baseline = read_baseline(model)
-    keras_model = _load_keras(baseline)
-    fp32 = _to_onnx(keras_model, baseline)
+    keras_model = load_keras(baseline)
+    fp32 = to_onnx(keras_model, baseline)
     probes = probe_images(*baseline.preprocessing.shape)
     expected = np.asarray(keras_model.predict(probes, verbose=0))
     fp32_difference = _difference(fp32, probes, expected)
@@ -138,7 +138,14 @@ def probe_images(height: int, width: int) -> npt.NDArray[np.uint8]:
     return probes[..., None]
 
 
-def _load_keras(baseline: Baseline) -> Any:
+def load_keras(baseline: Baseline) -> Any:
+    """Load a baseline's Keras model and check that it keeps the contract.
+
+    Raises
+    ------
+    ExportError
+        If it cannot be loaded, or reads or yields something else.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras = require("keras", extra="lab", why="to load the baseline for export")
     try:
@@ -162,7 +169,14 @@ def _load_keras(baseline: Baseline) -> Any:
     return model
 
 
-def _to_onnx(model: Any, baseline: Baseline) -> Any:
+def to_onnx(model: Any, baseline: Baseline) -> Any:
+    """Export a Keras model to its FP32 graph: the same model gives the same bytes.
+
+    Raises
+    ------
+    ExportError
+        If it needs an operator that not every runtime implements.
+    """
     tf = require("tensorflow", extra="lab", why="to export a Keras model")
     tf2onnx = require("tf2onnx", extra="lab", why="to export a Keras model")
     shape = (None, *baseline.preprocessing.shape, 1)

@@ -34,6 +34,8 @@ class Result:
         What ran it.
     error : str or None
         ``<kind>: <what was found and what to do>``.
+    certified : bool or None
+        Whether a certificate is of what ran; None where that was not looked up.
     """
 
     provenance: Provenance
@@ -42,6 +44,7 @@ class Result:
     model: str
     info: RuntimeInfo
     error: str | None
+    certified: bool | None = None
 
     @classmethod
     def of(
@@ -75,6 +78,7 @@ class Result:
             "precision": str(self.info.precision),
             "runtime": self.info.runtime,
             "engine_sha256": self.info.engine_sha256,
+            "certified": self.certified,
             "sop_instance_uid": uids.sop_instance_uid,
             "series_instance_uid": uids.series_instance_uid,
             "study_instance_uid": uids.study_instance_uid,
@@ -122,6 +126,7 @@ def _csv_columns(labels: tuple[str, ...]) -> list[str]:
         "precision",
         "runtime",
         "engine_sha256",
+        "certified",
         "sop_instance_uid",
         "series_instance_uid",
         "study_instance_uid",

@@ -23,6 +23,9 @@ from neuroscan_edge.errors import (
     PrecisionNotAvailableError,
     UsageError,
 )
+from neuroscan_edge.parity import Verdict, read_certificate
+from neuroscan_edge.parity.baseline_predictions import read_predictions
+from neuroscan_edge.parity.certificate import stored_certificates
 from neuroscan_edge.spec import Precision, Preprocessing
 
 INT8 = GRAPHS[Precision.INT8]
@@ -155,5 +158,23 @@ def test_the_default_bundle_is_whole_and_small():
     assert opened.files[GRAPHS[Precision.FP16]].size_bytes <= 45_000_000
     assert opened.files[INT8].size_bytes <= 25_000_000
     assert opened.preprocessing == Preprocessing()
-    tracked = {path.name for path in Path(opened.folder).iterdir() if path.is_file()}
+    folder = Path(opened.folder)
+    tracked = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(opened.files) <= tracked
+
+
+def test_the_default_bundle_carries_certificates_of_its_graphs_and_answers_to_check_them():
+    opened = open_bundle(find_bundle())
+    found = {name: read_certificate(data, name) for name, data in stored_certificates(opened)}
+    for precision in (Precision.FP16, Precision.INT8):
+        certificate = found[f"certificates/onnxruntime-{precision}.json"]
+        assert certificate.verdict is Verdict.PASSED
+        assert certificate.looser == ()
+        assert certificate.subject.graph_sha256 == opened.files[GRAPHS[precision]].sha256
+        assert certificate.subject.labels == opened.labels
+        leak_free = found[f"certificates/onnxruntime-{precision}-leak-free.json"]
+        assert leak_free.verdict is Verdict.CANNOT_CERTIFY
+    record = read_predictions(opened)
+    assert record is not None
+    assert record.baseline_sha256 == opened.manifest["baseline_sha256"]
+    assert len(record.answers) > 300, "some of the 394 test images are one file twice"

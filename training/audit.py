@@ -18,6 +18,13 @@ from neuroscan_edge.dataset import (
     open_dataset,
 )
 from neuroscan_edge.errors import DatasetError, ScanError, UsageError
+from neuroscan_edge.parity.duplicates import (
+    DEFAULT_DISTANCE,
+    MAX_DISTANCE,
+    nearest_distances,
+    perceptual_hashes,
+    reduced,
+)
 from neuroscan_edge.scans import read_scans
 from training.audit_page import audit_page
 from training.audit_record import (
@@ -31,13 +38,6 @@ from training.audit_record import (
     leak_free_csv,
 )
 from training.duplicate_pairs import DecodedImage, find_pairs
-from training.duplicates import (
-    DEFAULT_DISTANCE,
-    MAX_DISTANCE,
-    nearest_distances,
-    perceptual_hashes,
-    reduced,
-)
 from training.reports import make_report_folder, write_report
 from training.stored_format import stored_format
 

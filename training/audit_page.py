@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from neuroscan_edge.labels import display_name, printable
+from neuroscan_edge.page import Cell, grey_png, page, paragraph, pictures, table
+from neuroscan_edge.parity.duplicates import ALIKE_CORRELATION
 from neuroscan_edge.scans import read_scans
 from training.audit_record import Audit, DuplicatePair, LeakFreeImage, UnlistedPairs
-from training.duplicates import ALIKE_CORRELATION
-from training.labels import display_name, printable
-from training.page import Cell, grey_png, page, paragraph, pictures, table
 
 MAX_PAIRS_SHOWN = 30
 """Of each kind, at some 40 kB a pair."""

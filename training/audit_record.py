@@ -11,8 +11,8 @@ from typing import Literal
 
 from neuroscan_edge.dataset import Split, SplitName
 from neuroscan_edge.errors import DatasetError
+from neuroscan_edge.parity.duplicates import ALIKE_CORRELATION, MAX_DISTANCE
 from neuroscan_edge.spec import RESEARCH_USE
-from training.duplicates import ALIKE_CORRELATION, MAX_DISTANCE
 from training.typed_json import from_json
 
 AUDIT_SCHEMA = 1
@@ -94,7 +94,7 @@ class DuplicatePair:
     match : {"file", "pixels", "near"}
         Equal bytes, equal decoded pixels, or neither.
     correlation : float
-        Of the two slices, as `training.duplicates.correlation` compares them.
+        Of the two slices, as `neuroscan_edge.parity.duplicates.correlation` compares them.
     """
 
     paths: tuple[str, ...]

@@ -9,12 +9,12 @@ from typing import Any
 
 from neuroscan_edge.baseline import Baseline
 from neuroscan_edge.bundle import MODEL_CARD, Bundle, write_files
+from neuroscan_edge.document import Bullets, Section, Table, markdown, percent, points, share
 from neuroscan_edge.errors import BundleError
+from neuroscan_edge.labels import display_name
 from neuroscan_edge.spec import RESEARCH_USE
-from training.document import Bullets, Section, Table, markdown, percent, points, share
 from training.evaluate import PARTS, EvaluationError
 from training.evaluation_report import confusion_table
-from training.labels import display_name
 
 NOTABLE_CONFUSION = 0.1
 """Share of a class's images from which one wrong answer is named among the limits."""

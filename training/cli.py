@@ -55,6 +55,23 @@ def explore(
 
 
 @app.command()
+def rehearse(
+    output: Annotated[Path, typer.Option(help="Folder for phantoms and baseline.")],
+    seed: Annotated[int, typer.Option(help="Of phantoms and weights.", min=0)] = 0,
+) -> None:
+    """Draw labelled phantoms and train a small network on them, to try the whole path."""
+    with exit_codes():
+        from training.rehearsal import RehearsalOptions
+        from training.rehearsal import rehearse as run_rehearsal
+        from training.reports import make_report_folder
+
+        make_report_folder(output)
+        baseline = run_rehearsal(output, RehearsalOptions(seed=seed))
+        accuracy = baseline.metrics["phantoms"]["accuracy"]
+        typer.echo(f"{baseline.path}: {accuracy:.1%} of the test phantoms. {RESEARCH_USE}")
+
+
+@app.command()
 def fit(
     recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
     data: Annotated[

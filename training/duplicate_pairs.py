@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.dataset import LabelledFile, SplitName
+from neuroscan_edge.parity.duplicates import correlation, near_pair_blocks
 from training.audit_record import DuplicatePair, Match, UnlistedPairs
-from training.duplicates import correlation, near_pair_blocks
 from training.stored_format import StoredFormat
 
 MAX_FULLY_LISTED = 16

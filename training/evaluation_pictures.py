@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from neuroscan_edge.document import percent
+from neuroscan_edge.labels import display_name
 from neuroscan_edge.spec import RESEARCH_USE
-from training.document import percent
 from training.evaluate import PARTS
-from training.labels import display_name
 
 # Okabe and Ito's palette: told apart with any colour vision. Its yellow is too pale on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from training import page
-from training.document import (
+from neuroscan_edge import page
+from neuroscan_edge.document import (
     Block,
     Picture,
     Section,
@@ -22,9 +22,10 @@ from training.document import (
     points,
     share,
 )
+from neuroscan_edge.labels import display_name, printable
 from training.evaluate import PARTS, Evaluation, predictions_csv
 from training.evaluation_pictures import confusion_figure, recall_figure, reliability_figure
-from training.labels import display_name, printable
+from training.pictures import figure_png
 from training.reports import make_report_folder, write_report
 from training.specialist import verdict
 
@@ -231,7 +232,7 @@ def _best(report: dict[str, Any]) -> Section:
 
 def _pictures(report: dict[str, Any]) -> list[Picture]:
     return [
-        Picture(file, caption, page.figure_png(draw(report)))
+        Picture(file, caption, figure_png(draw(report)))
         for file, caption, draw in (
             (
                 "confusion.png",

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from neuroscan_edge.dataset import Split, SplitName, load_splits, open_dataset
+from neuroscan_edge.labels import display_name, printable
+from neuroscan_edge.page import page, paragraph, picture, table
+from neuroscan_edge.parity.images import Images, load_images
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.spec import Preprocessing
 from training.explore_figures import (
@@ -22,10 +25,8 @@ from training.explore_figures import (
     draw_histograms,
     draw_samples,
 )
-from training.images import Images, load_images
 from training.intensities import ClassIntensities, intensities
-from training.labels import display_name, printable
-from training.page import figure_png, page, paragraph, picture, table, with_palette
+from training.pictures import figure_png, with_palette
 from training.reports import make_report_folder, write_report
 
 SAMPLES = 18

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
+from neuroscan_edge.labels import display_name
 from neuroscan_edge.spec import RESEARCH_USE
 from training.intensities import GREY_LEVELS, ClassIntensities
-from training.labels import display_name
 
 # Okabe and Ito's palette: told apart by colour-blind readers. Line styles help in print.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

@@ -20,6 +20,10 @@ from neuroscan_edge._files import sha256_file, write_whole
 from neuroscan_edge.baseline import Baseline, read_baseline, write_card
 from neuroscan_edge.dataset import Split, load_split, open_dataset
 from neuroscan_edge.errors import DatasetError, NeuroScanError
+from neuroscan_edge.labels import printable
+from neuroscan_edge.parity.duplicates import duplicate_groups
+from neuroscan_edge.parity.images import Images, load_images
+from neuroscan_edge.parity.metrics import classification_metrics
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from training.audit_record import Audit
 from training.batches import TrainingBatches, steps_per_epoch
@@ -35,11 +39,7 @@ from training.checkpoint import (
     save_weights,
 )
 from training.curves import draw_curves
-from training.duplicates import duplicate_groups
-from training.images import Images, load_images
-from training.labels import printable
 from training.memory import check_memory
-from training.metrics import classification_metrics
 from training.model import BackboneWeights, build_classifier, set_trainable
 from training.optimizer import stage_optimizer
 from training.recipe import DataRecipe, Recipe, Stage

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from neuroscan_edge.baseline import Baseline, read_baseline
 from neuroscan_edge.dataset import Split, load_split, open_dataset
 from neuroscan_edge.errors import UsageError
+from neuroscan_edge.labels import display_name
+from neuroscan_edge.parity.images import load_images
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from training.audit_record import Audit
 from training.evaluate import Evaluation, EvaluationOptions, evaluate
 from training.fit import validation_split
-from training.images import load_images
-from training.labels import display_name
 from training.recipe import DataRecipe
 from training.subjects import Subject, open_subject
 

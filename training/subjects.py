@@ -12,9 +12,9 @@ import numpy.typing as npt
 from neuroscan_edge.baseline import read_baseline
 from neuroscan_edge.bundle import open_bundle
 from neuroscan_edge.errors import UsageError
+from neuroscan_edge.labels import printable
 from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
 from neuroscan_edge.spec import Precision, Preprocessing
-from training.labels import printable
 
 _BATCH = 32
 

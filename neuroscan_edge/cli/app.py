@@ -11,7 +11,9 @@ from neuroscan_edge.cli.classify import classify
 from neuroscan_edge.cli.doctor import doctor
 from neuroscan_edge.cli.export import export
 from neuroscan_edge.cli.inspect import inspect
+from neuroscan_edge.cli.parity import parity
 from neuroscan_edge.cli.precision import precision
+from neuroscan_edge.cli.tune import tune
 from neuroscan_edge.spec import RESEARCH_USE
 
 app = typer.Typer(
@@ -43,5 +45,7 @@ app.command()(export)
 app.command()(calibrate)
 app.command()(precision)
 app.command()(build_engine)
+app.command()(parity)
+app.command()(tune)
 app.command()(inspect)
 app.command()(doctor)

@@ -2,13 +2,26 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
+
+if TYPE_CHECKING:
+    from neuroscan_edge.build import BuildOptions
+
+
+class PrecisionChoice(str, Enum):
+    """Precisions, and the choice among them by parity."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
 
 
 def build_engine(
@@ -19,7 +32,10 @@ def build_engine(
         RuntimeName | None, typer.Option(help="Default: the fastest that is installed.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Default: fp16 for a GPU, int8 for a CPU.")
+        PrecisionChoice | None,
+        typer.Option(
+            help="Default: fp16 for a GPU, int8 for a CPU. auto: the fastest that passes parity."
+        ),
     ] = None,
     min_batch: Annotated[int, typer.Option(help="Fewest slices a batch.")] = 1,
     opt_batch: Annotated[
@@ -40,8 +56,22 @@ def build_engine(
     output: Annotated[
         Path | None, typer.Option(help="Folder for the engine; default: in the bundle.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="NEUROSCAN_DATA", help="Data set, for --precision auto.")
+    ] = None,
+    gate: Annotated[
+        Path | None, typer.Option(help="TOML with other limits, for --precision auto.")
+    ] = None,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="As in parity, for --precision auto."),
+    ] = False,
 ) -> None:
-    """Compile a bundle's graph into an engine for one runtime and GPU, with its manifest."""
+    """Compile a bundle's graph into an engine for one runtime and GPU, with its manifest.
+
+    With --precision auto, precision and INT8 layers are those that are fastest and pass parity,
+    the engine is certified, and the exit code is parity's.
+    """
     with exit_codes():
         from neuroscan_edge.build import BuildOptions
         from neuroscan_edge.build import build_engine as build
@@ -51,7 +81,7 @@ def build_engine(
 
         options = BuildOptions(
             runtime=runtime,
-            precision=precision,
+            precision=None if precision in {None, PrecisionChoice.AUTO} else Precision(precision),
             batch=BatchProfile.tuned(min_batch, opt_batch, max_batch),
             targets=tuple(target or ()),
             optimization_level=optimization_level,
@@ -59,10 +89,36 @@ def build_engine(
             timing_cache=timing_cache,
             output=output,
         )
+        if precision is PrecisionChoice.AUTO:
+            raise typer.Exit(
+                _build_fastest(find_bundle(bundle), options, data, gate, allow_overlap)
+            )
         with _progress() as report:
             engine = build(open_bundle(find_bundle(bundle)), options, report)
         typer.echo(engine_summary(engine))
         typer.echo(RESEARCH_USE, err=True)
+
+
+def _build_fastest(
+    folder: Path, options: "BuildOptions", data: Path | None, gate: Path | None, allow_overlap: bool
+) -> int:
+    from neuroscan_edge.errors import UsageError
+    from neuroscan_edge.inspection import engine_summary
+    from neuroscan_edge.parity.auto_engine import build_fastest
+    from neuroscan_edge.parity.gate import read_gate
+    from neuroscan_edge.parity.outputs import Outputs, write_outputs
+    from neuroscan_edge.parity.run import ParityRequest
+    from neuroscan_edge.parity.summary import terminal_summary
+
+    if data is None:
+        raise UsageError("--precision auto holds engines against labelled images; give --data")
+    request = ParityRequest(folder, data, gate=read_gate(gate), allow_overlap=allow_overlap)
+    found = build_fastest(request, options, report=lambda line: typer.echo(line, err=True))
+    write_outputs(found.parity, folder, Outputs())
+    typer.echo(engine_summary(found.engine))
+    typer.echo(found.tuned.reason)
+    typer.echo(terminal_summary(found.parity.certificate))
+    return found.parity.certificate.verdict.exit_code
 
 
 @contextlib.contextmanager

@@ -51,6 +51,9 @@ def classify(
     preprocess: Annotated[
         PreprocessOn, typer.Option(help="auto takes the GPU with a GPU's engine; same results.")
     ] = PreprocessOn.AUTO,
+    require_certificate: Annotated[
+        bool, typer.Option("--require-certificate", help="Refuse what parity has not certified.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
@@ -75,5 +78,6 @@ def classify(
             runtime=None if runtime is RuntimeChoice.AUTO else RuntimeName(runtime.value),
             engine=engine,
             preprocess=preprocess,
+            require_certificate=require_certificate,
         )
         raise typer.Exit(run(request))

@@ -1,6 +1,7 @@
 """From exceptions to exit codes.
 
-0 done, 1 incomplete or failed, 2 usage, 130 interrupted (SIGINT), 143 ended (SIGTERM).
+0 done, 1 incomplete or failed, 2 usage, 3 cannot certify, 130 interrupted (SIGINT), 143 ended
+(SIGTERM).
 """
 
 import contextlib

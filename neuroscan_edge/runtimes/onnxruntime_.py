@@ -45,6 +45,9 @@ class OnnxRuntime:
         Whether to run on the GPU.
     optimised : bool
         Whether the bytes are an engine, in the runtime's form already.
+    as_defined : bool
+        Whether an INT8 graph runs as its Q/DQ pairs are defined, in float between them: the
+        reference that integer kernels are held against, and no faster than float.
 
     Raises
     ------
@@ -62,12 +65,15 @@ class OnnxRuntime:
         *,
         cuda: bool = False,
         optimised: bool = False,
+        as_defined: bool = False,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _ONLY_ERRORS
         # Idle threads would spin on the cores that decode the next batch.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if as_defined:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         if cuda and not cuda_provider_installed():
             raise RuntimeNotAvailableError(
                 f"ONNX Runtime {ort.__version__} has no {_CUDA_PROVIDER} here; install "
@@ -75,7 +81,7 @@ class OnnxRuntime:
             )
         provider = _CUDA_PROVIDER if cuda else "CPUExecutionProvider"
         providers = [(provider, _CUDA_OPTIONS if cuda else {})]
-        data = graph.data if cuda or optimised else _cpu_form(graph)
+        data = graph.data if cuda or optimised or as_defined else _cpu_form(graph)
         try:
             self._session = ort.InferenceSession(data, options, providers=providers)
         except Exception as error:  # Its exceptions share no base class.

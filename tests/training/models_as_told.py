@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from neuroscan_edge.parity.intervals import Bootstrap
 from neuroscan_edge.spec import Preprocessing
 from training.evaluate import EvaluationOptions
-from training.intervals import Bootstrap
 from training.subjects import Subject
 
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")

@@ -14,8 +14,7 @@ from tiny_models import tiny_bundle
 from neuroscan_edge.calibrate import CalibrationOptions, calibrate
 from neuroscan_edge.dataset import load_split, load_splits, open_dataset
 from neuroscan_edge.errors import CalibrationError, DatasetError
-from neuroscan_edge.spec import Preprocessing
-from training.duplicates import (
+from neuroscan_edge.parity.duplicates import (
     ALIKE_CORRELATION,
     correlation,
     distances,
@@ -24,8 +23,9 @@ from training.duplicates import (
     nearest_distances,
     without_duplicates_in,
 )
+from neuroscan_edge.parity.images import load_images
+from neuroscan_edge.spec import Preprocessing
 from training.fit import validation_split
-from training.images import load_images
 from training.recipe import DataRecipe
 
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")

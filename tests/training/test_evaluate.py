@@ -20,6 +20,7 @@ from tiny_models import tiny_bundle
 from neuroscan_edge._files import sha256_file
 from neuroscan_edge.baseline import Baseline, card_path, read_baseline, write_card
 from neuroscan_edge.errors import DatasetError, ExportError, OutputError, UsageError
+from neuroscan_edge.parity.intervals import percentile_interval, resample, stratified_draws
 from neuroscan_edge.pipeline import NonFiniteOutputError
 from neuroscan_edge.spec import Precision, Preprocessing
 from training.audit import audit_folder
@@ -37,7 +38,6 @@ from training.evaluation_report import (
     write_evaluation,
     write_predictions,
 )
-from training.intervals import percentile_interval, resample, stratified_draws
 from training.reports import make_report_folder
 from training.subjects import distinguishing_parts, open_subject, open_subjects
 

@@ -14,6 +14,8 @@ from PIL import Image
 
 from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import DatasetError
+from neuroscan_edge.labels import display_name
+from neuroscan_edge.parity.images import load_images
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.spec import RESEARCH_USE, Preprocessing
 from training.explore import Exploration, class_intensities, explore, sample_positions
@@ -24,10 +26,8 @@ from training.explore_figures import (
     draw_histograms,
     draw_samples,
 )
-from training.images import load_images
 from training.intensities import ClassIntensities, intensities
-from training.labels import display_name
-from training.page import with_palette
+from training.pictures import with_palette
 
 ROOT = Path(__file__).parent.parent.parent
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")

@@ -23,13 +23,13 @@ from neuroscan_edge.calibrate import CalibrationOptions, calibrate_bundle
 from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import BundleIntegrityError, DatasetError, ExportError
 from neuroscan_edge.export import FP32_TOLERANCE, export_bundle
+from neuroscan_edge.parity.images import Images
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.spec import CalibrationMethod, Precision
 from training.batches import AugmentedSlices, TrainingBatches, steps_per_epoch
 from training.checkpoint import average_weights
 from training.cli import app
 from training.fit import FitOptions, fit, validation_split
-from training.images import Images
 from training.memory import MemoryShortageError
 from training.model import BackboneWeights, WeightsError, build_classifier
 from training.recipe import Augmentation, DataRecipe, Stage, load_recipe

@@ -1,16 +1,12 @@
 """Self-contained HTML pages: one file, no script, no address to load from."""
 
 import base64
-import io
 from collections.abc import Iterable, Sequence
 from html import escape
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
 
 from neuroscan_edge.spec import RESEARCH_USE
 
@@ -39,14 +35,19 @@ figcaption { color: #55606e; font-size: 0.9rem; white-space: pre-line; }
 Cell = str | int | float | None
 
 
-def page(title: str, sections: Iterable[tuple[str, str]]) -> str:
-    """Build a page from (heading, HTML) sections, in order; the statement of use comes first."""
+def page(
+    title: str, sections: Iterable[tuple[str, str]], *, style: str = "", opening: str = ""
+) -> str:
+    """Build a page from (heading, HTML) sections, in order; the statement of use comes first.
+
+    `style` is more CSS, `opening` is HTML before the first section.
+    """
     body = "".join(f"<h2>{escape(heading)}</h2>\n{html}\n" for heading, html in sections)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
         f'<h1>{escape(title)}</h1>\n<p class="use">{escape(RESEARCH_USE)}</p>\n'
-        f"{body}</body>\n</html>\n"
+        f"{opening}{body}</body>\n</html>\n"
     )
 
 
@@ -99,27 +100,6 @@ def thumbnails(items: Iterable[tuple[bytes, str]]) -> str:
 
 def _side_by_side(kind: str, items: Iterable[tuple[bytes, str]]) -> str:
     return f'<div class="{kind}">{"".join(picture(png, text) for png, text in items)}</div>'
-
-
-def figure_png(figure: Figure, dpi: int = 120) -> bytes:
-    """Render a Matplotlib figure as PNG, dollar signs as they are."""
-    # Between two of them Matplotlib would read a formula, and fail where a name is none.
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def with_palette(png: bytes) -> bytes:
-    """Reduce a PNG to 256 colours: half the bytes, and for grey pictures hardly a difference."""
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        reduced = image.convert("RGB").quantize(
-            256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-        )
-    reduced.save(buffer, "png", optimize=True)
-    return buffer.getvalue()
 
 
 def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:

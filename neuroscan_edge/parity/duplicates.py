@@ -8,12 +8,11 @@ leak-free tests.
 from collections.abc import Iterator, Sequence
 
 import cv2
-import imagehash
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
+
+from neuroscan_edge._optional import require
 
 DEFAULT_DISTANCE = 4
 """Bits of 64. Beyond 6, different patients' slices begin to chain into one group."""
@@ -36,6 +35,7 @@ def perceptual_hashes(slices: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np
 
     slices : N arrays (H, W) uint8. Returns (N,) uint64.
     """
+    imagehash = require("imagehash", extra="parity", why="to find near-duplicates")
     bits = [imagehash.phash(Image.fromarray(pixels)).hash.reshape(-1) for pixels in slices]
     return np.packbits(np.array(bits, bool).reshape(-1, 64), axis=1).view(np.uint64).reshape(-1)
 
@@ -105,14 +105,17 @@ def nearest_distances(
 
 def duplicate_groups(hashes: npt.NDArray[np.uint64], distance: int) -> npt.NDArray[np.int32]:
     """Label each hash with its group, connected by pairs within `distance` bits; (N,) int32."""
+    why = "to group near-duplicates"
+    sparse = require("scipy.sparse", extra="parity", why=why)
+    csgraph = require("scipy.sparse.csgraph", extra="parity", why=why)
     # Equal hashes once: a thousand blank slices would make half a million pairs.
     _, places, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     # By first place, for groups are numbered in the order in which they begin.
     order = np.argsort(places)
     first, second, _ = near_pairs(hashes[places[order]], distance)
     shape = (len(order), len(order))
-    near = csr_array((np.ones(len(first), bool), (first, second)), shape=shape)
-    _, groups = connected_components(near, directed=False)
+    near = sparse.csr_array((np.ones(len(first), bool), (first, second)), shape=shape)
+    _, groups = csgraph.connected_components(near, directed=False)
     return np.asarray(groups[np.argsort(order)[inverse]], np.int32)
 
 

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from neuroscan_edge.errors import SpecError
-from training.comparison import Measured, against_reference, best_by_class, mcnemar
-from training.intervals import Bootstrap, percentile_interval, resample, stratified_draws
-from training.metrics import classification_metrics
+from neuroscan_edge.parity.comparison import Measured, against_reference, mcnemar
+from neuroscan_edge.parity.intervals import (
+    Bootstrap,
+    percentile_interval,
+    resample,
+    stratified_draws,
+)
+from neuroscan_edge.parity.metrics import classification_metrics
+from training.comparison import best_by_class
 
 LABELS = ("a", "b", "c")
 FIGURES = ("accuracy", "precision", "recall", "f1", "auroc", "expected_calibration_error")

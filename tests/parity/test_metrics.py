@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import classification_report, log_loss, roc_auc_score
 
-from training.metrics import (
+from neuroscan_edge.parity.metrics import (
     SMALLEST_PROBABILITY,
     classification_metrics,
     negative_log_likelihood,
     one_vs_rest_auroc,
 )
-from training.reliability import BINS, expected_calibration_error, reliability_bins
+from neuroscan_edge.parity.reliability import BINS, expected_calibration_error, reliability_bins
 
 LABELS = ("a", "b", "c")
 

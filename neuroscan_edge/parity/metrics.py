@@ -5,14 +5,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
 
-from training.reliability import expected_calibration_error
+from neuroscan_edge._optional import require
+from neuroscan_edge.parity.reliability import expected_calibration_error
 
 SMALLEST_PROBABILITY = 1e-7
 """A smaller one counts as this, as in Keras: a single zero would make the mean infinite."""
@@ -41,9 +36,10 @@ def classification_metrics(
         ``confusion`` (rows are the truth). What is not defined is None: recall, F1 and AUROC of a
         class that does not occur, AUROC of one that nothing else occurs beside.
     """
+    sklearn = require("sklearn.metrics", extra="parity", why="to measure decisions")
     decisions = probabilities.argmax(axis=1)
     indices = np.arange(len(labels))
-    precision, recall, f1, support = precision_recall_fscore_support(
+    precision, recall, f1, support = sklearn.precision_recall_fscore_support(
         targets, decisions, labels=indices, zero_division=0.0
     )
     present = support > 0
@@ -51,7 +47,7 @@ def classification_metrics(
     defined = [value for value in auroc if value is not None]
     return {
         "images": len(targets),
-        "accuracy": float(accuracy_score(targets, decisions)),
+        "accuracy": float(sklearn.accuracy_score(targets, decisions)),
         "precision": float(precision[present].mean()),
         "recall": float(recall[present].mean()),
         "f1": float(f1[present].mean()),
@@ -73,7 +69,7 @@ def classification_metrics(
             }
             for index, name in enumerate(labels)
         },
-        "confusion": confusion_matrix(targets, decisions, labels=indices).tolist(),
+        "confusion": sklearn.confusion_matrix(targets, decisions, labels=indices).tolist(),
     }
 
 
@@ -84,11 +80,13 @@ def one_vs_rest_auroc(
 
     targets : (N,) int64; probabilities : (N, C) float32. Returns C values.
     """
+    sklearn = require("sklearn.metrics", extra="parity", why="to measure decisions")
     areas: list[float | None] = []
     for index in range(probabilities.shape[1]):
         positive = targets == index
         both = positive.any() and not positive.all()
-        areas.append(float(roc_auc_score(positive, probabilities[:, index])) if both else None)
+        area = sklearn.roc_auc_score(positive, probabilities[:, index]) if both else None
+        areas.append(None if area is None else float(area))
     return areas
 
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from neuroscan_edge.dataset import LabelledFile, Split
 from neuroscan_edge.errors import DatasetError, ScanError
+from neuroscan_edge.parity.duplicates import perceptual_hashes
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.scans import read_scans
 from neuroscan_edge.spec import Preprocessing
-from training.duplicates import perceptual_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,16 @@ class UnreadableFile:
         The file.
     reason : str
         What was found, and what to do.
+    label : int
+        Its class, as an index into the split's labels.
+    kind : str
+        The stable word for what is wrong: ``corrupt``, ``unsupported``, ``too-large``.
     """
 
     path: Path
     reason: str
+    label: int
+    kind: str
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -65,13 +71,26 @@ class Images:
         return replace(self, targets=places[self.targets])
 
 
-def load_images(split: Split, spec: Preprocessing, workers: int = 4) -> Images:
+def load_images(
+    split: Split, spec: Preprocessing, workers: int = 4, *, every_class: bool = True
+) -> Images:
     """Decode a split; 50 kB of memory a slice at 224x224.
+
+    Parameters
+    ----------
+    split : Split
+        What to decode.
+    spec : Preprocessing
+        Whose resize is done.
+    workers : int
+        Decoding threads.
+    every_class : bool
+        Whether a class of which no image can be read is an error.
 
     Raises
     ------
     DatasetError
-        If not one image of some class can be read.
+        If no image can be read, or none of some class where every class is asked for.
     """
     preprocessor = CpuPreprocessor(spec)
 
@@ -79,7 +98,7 @@ def load_images(split: Split, spec: Preprocessing, workers: int = 4) -> Images:
         try:
             pixels = next(read_scans(file.path)).pixels
         except ScanError as error:
-            return UnreadableFile(file.path, str(error))
+            return UnreadableFile(file.path, str(error), file.label, error.kind)
         return preprocessor.resize(pixels), perceptual_hashes([pixels])[0]
 
     with ThreadPoolExecutor(workers) as pool:
@@ -88,7 +107,7 @@ def load_images(split: Split, spec: Preprocessing, workers: int = 4) -> Images:
     kept = [(file, *each) for file, each in pairs if not isinstance(each, UnreadableFile)]
     readable = {file.label for file, _, _ in kept}
     for file, each in pairs:
-        if file.label not in readable:
+        if file.label not in readable and (every_class or not kept):
             name = split.labels[file.label]
             raise DatasetError(f"no image of {name} can be read; the first is {each}")
     return Images(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from training import page
+from neuroscan_edge import page
 
 Interval = Sequence[float] | None
 
@@ -57,7 +57,7 @@ def markdown(sections: Iterable[Section]) -> str:
 
 
 def html(section: Section) -> tuple[str, str]:
-    """Return a section as `training.page.page` takes it."""
+    """Return a section as `neuroscan_edge.page.page` takes it."""
     return section.heading, "\n".join(_block_html(block) for block in section.blocks)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.errors import SpecError
-from training.reliability import confidence_gaps
+from neuroscan_edge.parity.reliability import confidence_gaps
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,7 +49,8 @@ class Resampled:
     Parameters
     ----------
     accuracy, precision, recall, f1, auroc, expected_calibration_error : (R,) float64
-        As `training.metrics.classification_metrics` defines them, macro averages included.
+        As `classification_metrics` in `neuroscan_edge.parity.metrics` defines them, macro averages
+        included.
     class_recall, class_f1, class_auroc : (R, C) float64
         By class.
     """
@@ -75,7 +76,7 @@ def stratified_draws(
     targets : (N,) int64
         True label indices: the strata. Each is drawn from as often as it has groups.
     groups : (N,) int32
-        Which images are near-duplicates, from `training.duplicates.duplicate_groups`.
+        Which images are near-duplicates, from `neuroscan_edge.parity.duplicates.duplicate_groups`.
     options : Bootstrap
         How many draws, and their seed.
 

@@ -1,0 +1,64 @@
+"""``neuroscan-edge tune``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroscan_edge.cli.errors import exit_codes
+from neuroscan_edge.spec import RuntimeName
+
+
+def tune(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder with its FP32 graph.")],
+    data: Annotated[
+        Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set; its test split is judged on.")
+    ],
+    runtime: Annotated[
+        RuntimeName | None, typer.Option(help="Default: the fastest that runs here.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Keras baseline; default: its answers that the bundle carries."),
+    ] = None,
+    gate: Annotated[Path | None, typer.Option(help="TOML with other limits.")] = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Accept images of the calibration sample.")
+    ] = False,
+    images: Annotated[int, typer.Option(help="Training images to measure layers on.")] = 48,
+    max_plans: Annotated[int, typer.Option(help="INT8 plans to try at most.")] = 24,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML page; shows images of the data set.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
+) -> None:
+    """Find the fastest precision that passes parity; give INT8 layers back to float if need be.
+
+    Exit codes are those of parity.
+    """
+    with exit_codes():
+        from neuroscan_edge.parity.gate import read_gate
+        from neuroscan_edge.parity.outputs import Outputs, write_outputs
+        from neuroscan_edge.parity.run import ParityRequest
+        from neuroscan_edge.parity.summary import terminal_summary
+        from neuroscan_edge.parity.tune import TuneOptions
+        from neuroscan_edge.parity.tune import tune as find
+        from neuroscan_edge.runtimes import RuntimeOptions
+
+        outputs = Outputs(report=report)
+        outputs.check()
+        request = ParityRequest(
+            bundle=bundle,
+            data=data,
+            runtime=RuntimeOptions(runtime=runtime, threads=threads),
+            baseline=baseline,
+            gate=read_gate(gate),
+            allow_overlap=allow_overlap,
+        )
+        found = find(
+            request, TuneOptions(images, max_plans), lambda line: typer.echo(line, err=True)
+        )
+        write_outputs(found.parity, bundle, outputs)
+        typer.echo(found.reason)
+        typer.echo(terminal_summary(found.parity.certificate))
+        raise typer.Exit(found.parity.certificate.verdict.exit_code)
