@@ -163,15 +163,6 @@ def test_unsigned_form_is_identical(int8, images, weights):
     )
 
 
-def test_layers_of_the_unsigned_form_share_no_weight(int8):
-    shared = Counter(name for node in int8.graph.node for name in node.input)
-    assert shared["pointwise/w/dequantized"] == 2, "the tiny classifier shares a weight"
-    unsigned = to_unsigned(int8)
-    read = Counter(name for node in unsigned.graph.node for name in node.input)
-    weights = [name for name in read if name.startswith("pointwise/w/dequantized")]
-    assert len(weights) == 2 and {read[name] for name in weights} == {1}
-
-
 def test_unsigned_form_clips_integers_instead_of_relu(int8, fp32):
     unsigned = to_unsigned(int8)
     before, after = (Counter(node.op_type for node in each.graph.node) for each in (int8, unsigned))

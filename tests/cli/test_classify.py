@@ -164,7 +164,7 @@ def test_an_image_of_900_megapixels_is_refused_within_little_memory(tmp_path, mo
         (("SCANS", "--model", "no-such-model"), "no bundle"),
         (("SCANS", "--precision", "int3"), "int3"),
         (("SCANS", "--preprocess", "gpu"), "gpu"),
-        (("SCANS", "--preprocess", "cuda"), "takes preprocessed slices only"),
+        (("SCANS", "--preprocess", "cuda"), "runs on the CPU; leave --preprocess cuda out"),
         ((), "Missing argument"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
