@@ -1,5 +1,6 @@
 """The machine at hand, as engines depend on it: system, processor, GPU, driver."""
 
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,13 @@ class Machine:
     def platform(self) -> str:
         """System and architecture, as ``linux x86_64``."""
         return f"{self.system} {self.architecture}"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def this_machine() -> Machine:

@@ -5,7 +5,7 @@ thread assembles batches and runs the model, during which the workers go on.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -18,8 +18,8 @@ from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import NeuroScanError, ScanError, SpecError
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.results import Result
-from neuroscan_edge.runtimes.base import Probabilities, Runtime
-from neuroscan_edge.scans import Limits, Provenance, read_scans
+from neuroscan_edge.runtimes.base import Probabilities, Runtime, UInt8Batch
+from neuroscan_edge.scans import Limits, Provenance, Scan, read_scans
 from neuroscan_edge.spec import MAX_BATCH
 
 AUTO_BATCH = 16
@@ -56,6 +56,32 @@ class PipelineOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """What the pipeline calls, in the order of a slice's way.
+
+    Parameters
+    ----------
+    decode : callable
+        A file's scans.
+    preprocess : callable
+        (H, W) uint8 to the bytes that the graph reads; called from several threads.
+    compute : callable
+        The runtime: (N, H, W, 1) uint8 to (N, classes) float32.
+    conclude : callable
+        A result from a row of probabilities or an error.
+    """
+
+    decode: Callable[[Path, Limits], Iterator[Scan]]
+    preprocess: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+    compute: Callable[[UInt8Batch], Probabilities]
+    conclude: Callable[..., Result]
+
+
+WrapSteps = Callable[[Steps], Steps]
+"""Puts something around the steps, such as clocks; where there is none, nothing is called."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     """A slice ready for the model, or the reason why it is not."""
 
@@ -69,7 +95,8 @@ def classify_files(
     bundle: Bundle,
     runtime: Runtime,
     options: PipelineOptions | None = None,
-) -> Iterator[Result]:
+    wrap: WrapSteps | None = None,
+) -> Generator[Result, None, None]:
     """Classify files in order, one result a slice; an unreadable file gives an error result.
 
     Parameters
@@ -82,6 +109,8 @@ def classify_files(
         The loaded model.
     options : PipelineOptions, optional
         Batch size, workers, limits.
+    wrap : callable, optional
+        Given the steps, returns those to run: how benchmarks time them.
 
     Raises
     ------
@@ -90,26 +119,28 @@ def classify_files(
     """
     options = options or PipelineOptions()
     batch_size = options.batch_size or runtime.info.batch_size or AUTO_BATCH
-    prepared = _prepare_ahead(files, bundle, options, window=options.workers + batch_size)
+    steps = Steps(read_scans, CpuPreprocessor(bundle.preprocessing), runtime, Result.of)
+    if wrap is not None:
+        steps = wrap(steps)
+    prepared = _prepare_ahead(files, steps, options, window=options.workers + batch_size)
     # Closing the generator early stops the workers.
     try:
         while batch := _next_batch(prepared, batch_size):
-            yield from _classify_batch(batch, bundle, runtime)
+            yield from _classify_batch(batch, bundle, runtime, steps)
     finally:
         prepared.close()
 
 
 def _prepare_ahead(
-    files: Iterable[Path], bundle: Bundle, options: PipelineOptions, window: int
+    files: Iterable[Path], steps: Steps, options: PipelineOptions, window: int
 ) -> Generator[_Prepared, None, None]:
-    preprocessor = CpuPreprocessor(bundle.preprocessing)
     waiting: deque[Future[list[_Prepared]]] = deque()
     source = iter(files)
     pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
     try:
         while True:
             for path in islice(source, window - len(waiting)):
-                waiting.append(pool.submit(_prepare, path, preprocessor, options.limits))
+                waiting.append(pool.submit(_prepare, path, steps, options.limits))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -117,11 +148,11 @@ def _prepare_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(path: Path, preprocessor: CpuPreprocessor, limits: Limits) -> list[_Prepared]:
+def _prepare(path: Path, steps: Steps, limits: Limits) -> list[_Prepared]:
     prepared: list[_Prepared] = []
     try:
-        for scan in read_scans(path, limits):
-            prepared.append(_Prepared(scan.provenance, preprocessor(scan.pixels)))
+        for scan in steps.decode(path, limits):
+            prepared.append(_Prepared(scan.provenance, steps.preprocess(scan.pixels)))
     except ScanError as error:
         provenance = Provenance(str(path), len(prepared))
         prepared.append(_Prepared(provenance, None, f"{error.kind}: {error}"))
@@ -142,17 +173,19 @@ def _next_batch(prepared: Iterator[_Prepared], batch_size: int) -> list[_Prepare
     return batch
 
 
-def _classify_batch(batch: list[_Prepared], bundle: Bundle, runtime: Runtime) -> Iterator[Result]:
+def _classify_batch(
+    batch: list[_Prepared], bundle: Bundle, runtime: Runtime, steps: Steps
+) -> Iterator[Result]:
     slices = [item.pixels for item in batch if item.pixels is not None]
-    rows = iter(_run(np.stack(slices)[..., None], bundle, runtime) if slices else ())
+    rows = iter(_run(np.stack(slices)[..., None], bundle, steps) if slices else ())
     info = runtime.info
     for item in batch:
         probabilities = None if item.pixels is None else next(rows)
-        yield Result.of(item.provenance, bundle, info, probabilities, item.error)
+        yield steps.conclude(item.provenance, bundle, info, probabilities, item.error)
 
 
-def _run(batch: npt.NDArray[np.uint8], bundle: Bundle, runtime: Runtime) -> Probabilities:
-    probabilities = runtime(batch)
+def _run(batch: UInt8Batch, bundle: Bundle, steps: Steps) -> Probabilities:
+    probabilities = steps.compute(batch)
     wanted = (len(batch), len(bundle.labels))
     if probabilities.shape != wanted or not np.isfinite(probabilities).all():
         raise NonFiniteOutputError(

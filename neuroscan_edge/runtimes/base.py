@@ -1,8 +1,9 @@
 """What every inference runtime offers, whatever runs beneath."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -64,4 +65,17 @@ class Runtime(Protocol):
         batch : (N, H, W, 1) uint8, N at least 1. Returns (N, classes) float32, which the caller
         owns: no buffer is shared with another call.
         """
+        ...
+
+
+ReportDeviceTimes = Callable[[float, float, float], None]
+"""Called for each batch with the milliseconds of upload, compute and download."""
+
+
+@runtime_checkable
+class DeviceTimed(Protocol):
+    """A runtime whose device times its own work, as CUDA events do."""
+
+    def report_device_times(self, report: ReportDeviceTimes | None) -> None:
+        """Report every batch from now on; None stops, and then nothing is recorded."""
         ...

@@ -21,13 +21,19 @@ from neuroscan_edge.errors import (
 )
 from neuroscan_edge.gpu.buffers import BatchSlot
 from neuroscan_edge.gpu.device import Device, load_driver
+from neuroscan_edge.gpu.events import BatchEvents
 from neuroscan_edge.gpu.graphs import DriverGraphs, GraphRecorder, RecordedGraph
 from neuroscan_edge.gpu.kernel_cache import (
     kernel_cache_path,
     read_kernel_cache,
     write_kernel_cache,
 )
-from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.base import (
+    Probabilities,
+    ReportDeviceTimes,
+    RuntimeInfo,
+    UInt8Batch,
+)
 from neuroscan_edge.spec import RuntimeName
 
 _FATAL = {"ERROR", "INTERNAL_ERROR"}
@@ -94,6 +100,8 @@ class TensorRTRuntime:
         self._graphs = graphs
         self._recorded: dict[tuple[int, int], RecordedGraph | None] = {}
         self._slots: list[BatchSlot] = []
+        self._report: ReportDeviceTimes | None = None
+        self._events: list[BatchEvents] = []
         try:
             with device.current():
                 self._load(trt, engine, data)
@@ -154,6 +162,7 @@ class TensorRTRuntime:
             # In this order: each needs the next one alive.
             del self._context, self._kernels, self._engine, self._runtime
             del self._copies, self._work
+            self._events.clear()
         self._device.release()
 
     def __call__(self, batch: UInt8Batch) -> Probabilities:
@@ -181,6 +190,13 @@ class TensorRTRuntime:
                 raise
         return results
 
+    def report_device_times(self, report: ReportDeviceTimes | None) -> None:
+        """Report each batch's upload, compute and download in ms; None stops it."""
+        with self._device.current():
+            # Events live in the context: made and freed while it is current.
+            self._events = [BatchEvents(self._device.driver) for _ in self._slots if report]
+        self._report = report
+
     def _pieces(self, count: int) -> Iterator[slice]:
         for start in range(0, count, self._batch.max):
             yield slice(start, min(start + self._batch.max, count))
@@ -191,11 +207,22 @@ class TensorRTRuntime:
         size = max(len(piece), self._batch.min)
         slot.host_in[: len(piece)] = piece
         slot.host_in[len(piece) : size] = 0
+        events = self._events[index] if self._events else None
+        if events:
+            events.uploading(self._copies)
         driver.memcpy_htod_async(slot.device_in, slot.host_in[:size], self._copies)
+        if events:
+            events.uploaded(self._copies)
         slot.copied.record(self._copies)
         self._work.wait_for_event(slot.copied)
+        if events:
+            events.computing(self._work)
         self._compute(index, size)
+        if events:
+            events.computed(self._work)
         driver.memcpy_dtoh_async(slot.host_out[:size], slot.device_out, self._work)
+        if events:
+            events.downloaded(self._work)
         slot.done.record(self._work)
 
     def _collect(self, index: int, piece: slice, results: Probabilities) -> None:
@@ -203,6 +230,8 @@ class TensorRTRuntime:
         # The next lines read what the GPU wrote: wait.
         slot.done.synchronize()
         results[piece] = slot.host_out[: piece.stop - piece.start]
+        if self._report is not None:
+            self._report(*self._events[index].times_ms())
 
     def _compute(self, index: int, size: int) -> None:
         key = (index, size)
