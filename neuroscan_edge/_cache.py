@@ -1,4 +1,4 @@
-"""This user's cache folder: what is lost there costs time only.
+"""The cache folder of this user: what is lost there costs time only.
 
 What is read may decide what runs, or be code itself: a file that another user could have written
 is not read.

@@ -16,13 +16,12 @@ from neuroscan_edge._files import whole_file
 from neuroscan_edge.bundle import find_bundle, open_bundle
 from neuroscan_edge.errors import EXIT_INCOMPLETE, OutputError, UsageError
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.pipeline import AUTO_BATCH, PipelineOptions, classify_files
+from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS, PipelineOptions, classify_files
 from neuroscan_edge.results import result_format
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
 from neuroscan_edge.scans import Discovery, find_scans
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
-_MOST_WORKERS = 16
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table"}
 
 
@@ -73,9 +72,8 @@ def run(request: ClassifyRequest) -> int:
         If writing fails on the way; no half-written file is left.
     """
     form = _format_name(request)
-    options = PipelineOptions(
-        request.batch_size, request.workers or min(usable_cores(), _MOST_WORKERS)
-    )
+    workers = request.workers or min(usable_cores(), MOST_WORKERS)
+    options = PipelineOptions(request.batch_size, workers)
     found = find_scans(request.inputs)
     if not found.files:
         raise UsageError(_nothing(request.inputs, found))

@@ -22,6 +22,9 @@ from neuroscan_edge.runtimes.base import Probabilities, Runtime, UInt8Batch
 from neuroscan_edge.scans import Limits, Provenance, Scan, read_scans
 from neuroscan_edge.spec import MAX_BATCH
 
+MOST_WORKERS = 16
+"""Decoding threads that are started without being asked for."""
+
 AUTO_BATCH = 16
 """Beyond this the CPU gains nothing and memory grows by some 10 MB a slice."""
 

@@ -85,7 +85,7 @@ def describe_software() -> dict[str, str]:
 
 
 def load_average() -> float | None:
-    """Processes that wanted to run over the last minute, this one included."""
+    """Return how many processes wanted to run over the last minute, this one included."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 

@@ -230,8 +230,8 @@ def _finished(measured: Measurement, pace: Pace, enough: bool) -> bool:
         needed = measured.scenario.queries_needed
         share = 100 * (measured.scenario.percentile or 0)
         reasons.append(
-            f"{len(measured.latencies_ns)} queries in {seconds:.0f} s, p{share:.0f} needs {needed}: "
-            "give a longer --max-duration"
+            f"{len(measured.latencies_ns)} queries in {seconds:.0f} s, p{share:.0f} needs "
+            f"{needed}: give a longer --max-duration"
         )
     if not steady:
         reasons.append(

@@ -82,7 +82,7 @@ def samples_needed(percentile: float, discarded: int = 1, confidence: float = CO
 
 
 def discardable(samples: int, percentile: float, confidence: float = CONFIDENCE) -> int:
-    """Return how many of `samples` may be slower than the percentile's bound; 0: too few samples."""
+    """Return how many of `samples` may exceed the percentile's bound; 0: too few samples."""
     _between_0_and_1(percentile=percentile, confidence=confidence)
     low, high = 0, samples
     while low < high:

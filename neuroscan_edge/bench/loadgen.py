@@ -1,0 +1,186 @@
+"""MLPerf's own LoadGen over our system under test, and whether it agrees with our harness.
+
+LoadGen draws samples at random with replacement from a library and writes a summary, which is kept
+in the record as it is. Its minimum duration is ours, shorter than a submission's: the record is a
+check of our clocks, not a result under MLPerf's name.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from neuroscan_edge._optional import require
+from neuroscan_edge.bench.scenarios import Pace, Scenario, ScenarioName
+from neuroscan_edge.bench.system import SystemUnderTest
+from neuroscan_edge.errors import NeuroScanError
+
+AGREEMENT = 0.03
+"""Largest relative difference between the two harnesses that counts as agreement."""
+
+_NS_A_MS = 1e6
+
+
+class LoadGenError(NeuroScanError):
+    """LoadGen left no summary that can be read."""
+
+
+def run_loadgen(
+    scenario: Scenario, system: SystemUnderTest, pace: Pace, ours: dict[str, Any]
+) -> dict[str, Any]:
+    """Run one scenario under LoadGen.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Which.
+    system : SystemUnderTest
+        The very one that our harness measured, still loaded.
+    pace : Pace
+        For the least duration.
+    ours : dict
+        Our section of the record, to compare with.
+
+    Raises
+    ------
+    MissingDependencyError
+        If LoadGen is not installed.
+    LoadGenError
+        If it fails.
+    """
+    loadgen = require("mlperf_loadgen", extra="bench", why="for --harness loadgen")
+    began = time.perf_counter()
+    while time.perf_counter() - began < min(pace.warm_up_s, 2.0):
+        system.query([0] * max(scenario.samples_per_query, 1))
+    summary = _start(loadgen, scenario, system, _settings(loadgen, scenario, pace, ours))
+    figures = read_summary(summary)
+    return {"summary": summary, **figures, "agreement": compare(scenario, figures, ours)}
+
+
+def compare(
+    scenario: Scenario, figures: dict[str, Any], ours: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return our figure, LoadGen's, and their ratio; None where either claims none."""
+    if scenario.percentile is None:
+        own, theirs = ours["samples_per_s"], figures["samples_per_s"]
+    else:
+        latency = ours["latency_ms"] or {}
+        own, theirs = latency.get("claimed"), figures["latency_ms"]
+    if not own or not theirs:
+        return None
+    ratio = own / theirs
+    within = abs(ratio - 1) <= AGREEMENT
+    return {"ours": own, "loadgen": theirs, "ratio": ratio, "within_3_percent": within}
+
+
+def read_summary(text: str) -> dict[str, Any]:
+    """Read the figures out of ``mlperf_log_summary.txt``.
+
+    Raises
+    ------
+    LoadGenError
+        If it has neither a percentile nor a throughput.
+    """
+    latency = re.search(r"([\d.]+)th percentile latency \(ns\)\s*:\s*(\d+)", text)
+    throughput = re.search(r"Samples per second\s*:\s*([\d.eE+]+)", text)
+    result = re.search(r"Result is\s*:\s*(\w+)", text)
+    bound = re.search(r"Early stopping [\d.]+th percentile estimate:\s*(\d+)", text)
+    if result is None or not (latency or throughput):
+        raise LoadGenError(
+            "LoadGen's summary has no result; run again with a longer --max-duration"
+        )
+    return {
+        "result": result[1],
+        "latency_ms": int(latency[2]) / _NS_A_MS if latency else None,
+        "early_stopping_estimate_ms": int(bound[1]) / _NS_A_MS if bound else None,
+        "samples_per_s": float(throughput[1]) if throughput else None,
+    }
+
+
+def _settings(loadgen: Any, scenario: Scenario, pace: Pace, ours: dict[str, Any]) -> Any:
+    settings = loadgen.TestSettings()
+    settings.mode = loadgen.TestMode.PerformanceOnly
+    settings.scenario = getattr(loadgen.TestScenario, str(scenario.name))
+    settings.min_duration_ms = round(1000 * pace.min_duration_s)
+    settings.max_duration_ms = round(1000 * pace.max_duration_s)
+    settings.min_query_count = scenario.queries_needed
+    if scenario.name is ScenarioName.SINGLE_STREAM:
+        settings.single_stream_target_latency_percentile = scenario.percentile
+        settings.single_stream_expected_latency_ns = _expected_ns(ours)
+    elif scenario.name is ScenarioName.MULTI_STREAM:
+        settings.multi_stream_samples_per_query = scenario.samples_per_query
+        settings.multi_stream_target_latency_percentile = scenario.percentile
+        settings.multi_stream_expected_latency_ns = _expected_ns(ours)
+    else:
+        settings.offline_expected_qps = ours["samples_per_s"]
+    return settings
+
+
+def _expected_ns(ours: dict[str, Any]) -> int:
+    mean_ms: float = ours["latency_ms"]["mean"]
+    return max(1, round(mean_ms * _NS_A_MS))
+
+
+def _start(loadgen: Any, scenario: Scenario, system: SystemUnderTest, settings: Any) -> str:
+    failures: list[BaseException] = []
+
+    def complete(samples: list[Any]) -> None:
+        responses = [loadgen.QuerySampleResponse(each.id, 0, 0) for each in samples]
+        loadgen.QuerySamplesComplete(responses)
+
+    def issue(samples: list[Any]) -> None:
+        # An exception must not cross LoadGen's C++; the rest is answered so that it can end.
+        answered = 0
+        try:
+            if not failures:
+                answered = _answer(scenario, system, samples, complete)
+        except BaseException as error:
+            failures.append(error)
+        if failures:
+            complete(samples[answered:])
+
+    def nothing(*_: Any) -> None:
+        return None
+
+    with TemporaryDirectory(prefix="neuroscan-loadgen-") as place:
+        logs = loadgen.LogSettings()
+        logs.log_output.outdir = place
+        logs.log_output.copy_summary_to_stdout = False
+        logs.enable_trace = False
+        sut = loadgen.ConstructSUT(issue, nothing)
+        library = loadgen.ConstructQSL(system.samples, system.samples, nothing, nothing)
+        try:
+            loadgen.StartTestWithLogSettings(sut, library, settings, logs)
+        finally:
+            loadgen.DestroyQSL(library)
+            loadgen.DestroySUT(sut)
+        if failures:
+            raise failures[0]
+        path = Path(place) / "mlperf_log_summary.txt"
+        if not path.is_file():
+            raise LoadGenError("LoadGen wrote no summary; is the disk full?")
+        return path.read_text()
+
+
+def _answer(
+    scenario: Scenario,
+    system: SystemUnderTest,
+    samples: list[Any],
+    complete: Callable[[list[Any]], None],
+) -> int:
+    """Answer a query, completing samples as they are done; returns how many."""
+    if scenario.percentile is not None:
+        system.query([each.index for each in samples])
+        complete(samples)
+        return len(samples)
+    done = 0
+    for _ in system.stream(each.index for each in samples):
+        done += 1
+        if done % system.batch_size == 0:
+            complete(samples[done - system.batch_size : done])
+    left = done % system.batch_size
+    if left:
+        complete(samples[done - left : done])
+    return done
