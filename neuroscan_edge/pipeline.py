@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +137,15 @@ def classify_files(
 def _prepare_ahead(
     files: Iterable[Path], steps: Steps, options: PipelineOptions, window: int
 ) -> Generator[_Prepared, None, None]:
-    waiting: deque[Future[list[_Prepared]]] = deque()
     source = iter(files)
+    opening = list(islice(source, 2))
+    if len(opening) < 2:
+        # Nothing to decode ahead of: handing a single file to a thread only adds to its latency.
+        for path in opening:
+            yield from _prepare(path, steps, options.limits)
+        return
+    source = chain(opening, source)
+    waiting: deque[Future[list[_Prepared]]] = deque()
     pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
     try:
         while True:

@@ -17,7 +17,7 @@ from neuroscan_edge.bench.environment import (
 )
 from neuroscan_edge.bench.harness import Measurement, Verdict, run_scenario
 from neuroscan_edge.bench.library import Library, open_library
-from neuroscan_edge.bench.loadgen import run_loadgen
+from neuroscan_edge.bench.loadgen import load_loadgen, run_beside
 from neuroscan_edge.bench.record import BenchRecord, new_record
 from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, ScenarioName
 from neuroscan_edge.bench.stages import measure_stages
@@ -57,6 +57,8 @@ class BenchRequest:
         How long.
     loadgen : bool
         Run MLPerf's LoadGen as well, over the same system.
+    loadgen_rounds : int
+        How often both harnesses take their turn before they are compared.
     model, precision, runtime, engine, batch_size, workers, threads
         As for ``classify``; 0 chooses.
     samples : int
@@ -78,6 +80,7 @@ class BenchRequest:
     scopes: tuple[Scope, ...] = (Scope.PIPELINE,)
     pace: Pace = field(default_factory=Pace)
     loadgen: bool = False
+    loadgen_rounds: int = 1
     model: str | None = None
     precision: Precision | None = None
     runtime: RuntimeName | None = None
@@ -96,6 +99,8 @@ class BenchRequest:
     def __post_init__(self) -> None:
         if not 1 <= self.samples <= 100_000:
             raise SpecError(f"samples is {self.samples}; give 1 to 100000")
+        if self.loadgen_rounds < 1:
+            raise SpecError(f"LoadGen rounds is {self.loadgen_rounds}; give 1 or more")
         if not self.scenarios or not self.scopes:
             raise SpecError("there is no scenario or no scope; give at least one of each")
         if any(not 1 <= size <= MAX_BATCH for size in self.sweep):
@@ -181,6 +186,9 @@ def run_bench(request: BenchRequest) -> BenchRecord:
         pin_to(request.pin)
     except (OSError, ValueError) as error:
         raise UsageError(f"cores {request.pin} cannot be used ({error}); see --pin") from error
+    if request.loadgen:
+        # Told now rather than after the first scenario.
+        load_loadgen()
     bundle = open_bundle(find_bundle(request.model))
     options = RuntimeOptions(
         request.precision,
@@ -298,7 +306,9 @@ def _scenario(opened: _Opened, name: ScenarioName, scope: Scope) -> Measurement:
         section = {"scope": str(scope), **measured.to_json()}
         opened.sections["scenarios"].append(section)
         if request.loadgen and measured.verdict is not Verdict.PARTIAL:
-            section["loadgen"] = run_loadgen(scenario, system, request.pace, section)
+            section["loadgen"] = run_beside(
+                scenario, system, request.pace, section, rounds=request.loadgen_rounds
+            )
     return measured
 
 

@@ -23,8 +23,8 @@ _FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 def svg(width: int, height: int, parts: Sequence[str], title: str) -> str:
     """Wrap shapes in an SVG that scales to the page's width."""
     return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
-        f'style="max-width:100%;height:auto" aria-label="{escape(title, quote=True)}" '
+        f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" '
+        f'style="height:auto" aria-label="{escape(title, quote=True)}" '
         f'xmlns="http://www.w3.org/2000/svg" {_FONT} fill="{_INK}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )
