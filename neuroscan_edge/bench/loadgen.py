@@ -169,14 +169,27 @@ def _start(loadgen: Any, scenario: Scenario, system: SystemUnderTest, settings: 
 
     def issue(samples: list[Any]) -> None:
         # An exception must not cross LoadGen's C++; the rest is answered so that it can end.
-        answered = 0
+        answered: list[Any] = []
+
+        def answer(done: list[Any]) -> None:
+            complete(done)
+            answered.extend(done)
+
         try:
             if not failures:
-                answered = _answer(scenario, system, samples, complete)
+                _answer(scenario, system, samples, answer)
         except BaseException as error:
             failures.append(error)
-        if failures:
-            complete(samples[answered:])
+        if len(answered) < len(samples):
+            # LoadGen would wait for these for ever.
+            complete(samples[len(answered) :])
+            if not failures:
+                failures.append(
+                    LoadGenError(
+                        f"the system answered {len(answered)} of {len(samples)} samples of a "
+                        "query; each must have a result"
+                    )
+                )
 
     def nothing(*_: Any) -> None:
         return None
@@ -206,12 +219,12 @@ def _answer(
     system: SystemUnderTest,
     samples: list[Any],
     complete: Callable[[list[Any]], None],
-) -> int:
-    """Answer a query, completing samples as they are done; returns how many."""
+) -> None:
+    """Answer a query, completing samples in order as they are done."""
     if scenario.percentile is not None:
         system.query([each.index for each in samples])
         complete(samples)
-        return len(samples)
+        return
     done = 0
     for _ in system.stream(each.index for each in samples):
         done += 1
@@ -220,4 +233,3 @@ def _answer(
     left = done % system.batch_size
     if left:
         complete(samples[done - left : done])
-    return done
