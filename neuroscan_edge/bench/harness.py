@@ -18,6 +18,9 @@ from neuroscan_edge.bench.system import SystemUnderTest
 Clock = Callable[[], int]
 """Nanoseconds that never go back."""
 
+EachWindow = Callable[[int], None]
+"""Called at the end of a window of time with the slices measured so far."""
+
 MAX_STORED = 5000
 """Latencies kept in a record; of more, every k-th."""
 
@@ -118,7 +121,7 @@ def run_scenario(
     system: SystemUnderTest,
     pace: Pace,
     clock: Clock = time.perf_counter_ns,
-    each_window: Callable[[], None] = lambda: None,
+    each_window: EachWindow = lambda slices: None,
 ) -> Measurement:
     """Run one scenario. An interrupt ends it with what there is, marked partial.
 
@@ -133,7 +136,8 @@ def run_scenario(
     clock : callable
         For the time.
     each_window : callable
-        Called outside of what is timed, at the end of each window: for telemetry.
+        Called at the end of each window with the slices done, for telemetry: between queries, and
+        between the windows of a stream.
     """
     measured = Measurement(scenario)
     try:
@@ -152,7 +156,7 @@ def _run_queries(
     system: SystemUnderTest,
     pace: Pace,
     clock: Clock,
-    each_window: Callable[[], None],
+    each_window: EachWindow,
 ) -> None:
     size = measured.scenario.samples_per_query
     indices = _cycle(system.samples)
@@ -173,7 +177,7 @@ def _run_queries(
         if (ended - opened) / 1e9 < pace.window_s:
             continue
         measured.windows.append(statistics.median(window) / 1e6)
-        each_window()
+        each_window(measured.samples)
         window, opened = [], clock()
         enough = len(measured.latencies_ns) >= measured.scenario.queries_needed
         if _finished(measured, pace, enough):
@@ -185,7 +189,7 @@ def _run_offline(
     system: SystemUnderTest,
     pace: Pace,
     clock: Clock,
-    each_window: Callable[[], None],
+    each_window: EachWindow,
 ) -> None:
     results = system.stream(_cycle(system.samples))
     began = opened = clock()
@@ -207,7 +211,7 @@ def _run_offline(
             if (now - opened) / 1e9 < pace.window_s:
                 continue
             measured.windows.append(in_window / ((now - opened) / 1e9))
-            each_window()
+            each_window(measured.samples)
             in_window, opened = 0, now
             if _finished(measured, pace, enough=True):
                 return

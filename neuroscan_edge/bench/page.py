@@ -173,9 +173,16 @@ def _memory(content: Any) -> str:
     rows: list[list[Cell]] = []
     peak = content.get("memory", {}).get("peak_host_bytes")
     rows.append(["peak host memory", f"{peak / 1e6:.0f} MB" if peak else "not told here"])
-    gpu = content.get("gpu", {})
-    if "reason" in gpu:
-        return table(("", ""), [*rows, ["GPU", gpu["reason"]]])
+    rows.append(["GPU", content.get("gpu", {}).get("reason", "-")])
+    for section in content["scenarios"]:
+        if "gpu" in section:
+            name = f"{section['scenario']} ({section['scope']}): "
+            rows += [[name + str(label), value] for label, value in _gpu(section["gpu"])]
+    return table(("", ""), rows)
+
+
+def _gpu(gpu: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
     for name, label, unit in (
         ("graphics_clock_mhz", "graphics clock", "MHz"),
         ("memory_clock_mhz", "memory clock", "MHz"),
@@ -183,14 +190,13 @@ def _memory(content: Any) -> str:
         ("power_w", "power", "W"),
     ):
         if gpu.get(name):
-            rows.append([label, f"{gpu[name][0]:g} to {gpu[name][1]:g} {unit}"])
+            rows.append((label, f"{gpu[name][0]:g} to {gpu[name][1]:g} {unit}"))
     if gpu.get("peak_memory_bytes"):
-        rows.append(["peak device memory", f"{gpu['peak_memory_bytes'] / 1e6:.0f} MB"])
+        rows.append(("peak device memory", f"{gpu['peak_memory_bytes'] / 1e6:.0f} MB"))
     if gpu.get("joules_per_slice") is not None:
-        rows.append(["energy a slice", f"{gpu['joules_per_slice']:.3g} J"])
-    if gpu:
-        rows.append(["throttled by", ", ".join(gpu.get("throttled_by", [])) or "nothing"])
-    return table(("", ""), rows)
+        rows.append(("energy a slice", f"{gpu['joules_per_slice']:.3g} J"))
+    rows.append(("throttled by", ", ".join(gpu.get("throttled_by", [])) or "nothing"))
+    return rows
 
 
 def _circumstances(content: Any) -> str:

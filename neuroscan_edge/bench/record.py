@@ -69,9 +69,9 @@ def new_record(sections: Mapping[str, Any]) -> BenchRecord:
         for each in scenarios
         if each["reason"]
     ]
-    gpu = sections.get("gpu") or {}
-    if gpu.get("throttled_by"):
-        reasons.append(f"the GPU was throttled: {', '.join(gpu['throttled_by'])}")
+    throttling = {why for each in scenarios for why in each.get("gpu", {}).get("throttled_by", ())}
+    if throttling:
+        reasons.append(f"the GPU was throttled: {', '.join(sorted(throttling))}")
         verdict = Verdict.UNSTABLE if verdict is Verdict.VALID else verdict
     if sections.get("interrupted") and not reasons:
         reasons.append("interrupted before the first scenario finished")

@@ -161,9 +161,9 @@ class _Opened:
         files = self.library.files
         return FilesSystem(files, self.bundle, runtime, self.workers, batch_size)
 
-    def sample(self) -> None:
+    def sample(self, slices: int) -> None:
         if self.telemetry is not None:
-            self.telemetry.sample()
+            self.telemetry.sample(slices)
 
     def _note(self, batch_size: int, tuned: Tuned) -> None:
         key = "one slice" if batch_size == 1 else "many slices"
@@ -211,11 +211,9 @@ def run_bench(request: BenchRequest) -> BenchRecord:
             sections["interrupted"] = True
         sections["memory"] = {"peak_host_bytes": peak_memory_bytes()}
         sections["load_average_after"] = load_average()
-        if telemetry is None:
-            sections["gpu"] = {"reason": no_gpu}
-        else:
-            slices = sum(each["samples"] for each in sections["scenarios"])
-            sections["gpu"] = telemetry.stop(slices)
+        sections["gpu"] = {"reason": no_gpu or "watched: see each scenario"}
+        if telemetry is not None:
+            telemetry.stop()
     return new_record(sections)
 
 
@@ -304,6 +302,8 @@ def _scenario(opened: _Opened, name: ScenarioName, scope: Scope) -> Measurement:
         system = opened.system(scope, runtime)
         measured = run_scenario(scenario, system, request.pace, each_window=opened.sample)
         section = {"scope": str(scope), **measured.to_json()}
+        if opened.telemetry is not None:
+            section["gpu"] = opened.telemetry.summary()
         opened.sections["scenarios"].append(section)
         if request.loadgen and measured.verdict is not Verdict.PARTIAL:
             section["loadgen"] = run_beside(

@@ -70,7 +70,7 @@ class Pace:
 
     warm_up_s: float = 5.0
     min_duration_s: float = 20.0
-    max_duration_s: float = 120.0
+    max_duration_s: float = 300.0
     windows: int = 5
     spread: float = 0.05
 

@@ -20,9 +20,8 @@ def summary_lines(record: BenchRecord) -> list[str]:
         lines.append(f"knee: {content['sweep']['knee']} slices a batch")
     if content.get("cold_start"):
         lines.append(f"cold start: {content['cold_start']['median_s']:.2f} s to the first result")
-    gpu = content.get("gpu", {})
-    if "reason" in gpu:
-        lines.append(f"no GPU figures: {gpu['reason']}")
+    if not any("gpu" in each for each in content["scenarios"]):
+        lines.append(f"no GPU figures: {content['gpu']['reason']}")
     lines += [f"note: {each}" for each in content["input"]["notes"]]
     lines.append(f"verdict: {record.verdict}")
     lines += [f"  {reason}" for reason in record.reasons]

@@ -95,7 +95,7 @@ def run(
     min_duration: Annotated[float, typer.Option(help="Least seconds a scenario.")] = 20.0,
     max_duration: Annotated[
         float, typer.Option(help="Most seconds a scenario; not steady by then is unstable.")
-    ] = 120.0,
+    ] = 300.0,
     spread: Annotated[
         float, typer.Option(help="Largest spread of the last windows that counts as steady.")
     ] = 0.05,

@@ -29,23 +29,21 @@ class GpuTelemetry:
     ordinal : int
         Which GPU, in the driver's order.
     samples : list of dict
-        What was seen, by `sample`.
+        What was seen since the last `summary`, by `sample`.
     """
 
     nvml: Any
     ordinal: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
     _handle: Any = None
-    _energy_mj: int | None = None
 
     def start(self) -> None:
-        """Begin: energy counts from here."""
+        """Begin."""
         self.nvml.nvmlInit()
         self._handle = self.nvml.nvmlDeviceGetHandleByIndex(self.ordinal)
-        self._energy_mj = self._ask("nvmlDeviceGetTotalEnergyConsumption")
 
-    def sample(self) -> None:
-        """Look once."""
+    def sample(self, slices: int) -> None:
+        """Look once, when so many slices are done."""
         ask = self._ask
         memory = ask("nvmlDeviceGetMemoryInfo")
         milliwatts = ask("nvmlDeviceGetPowerUsage")
@@ -55,6 +53,8 @@ class GpuTelemetry:
             reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
         self.samples.append(
             {
+                "slices": slices,
+                "energy_mj": ask("nvmlDeviceGetTotalEnergyConsumption"),
                 "graphics_clock_mhz": ask("nvmlDeviceGetClockInfo", _GRAPHICS),
                 "memory_clock_mhz": ask("nvmlDeviceGetClockInfo", _MEMORY),
                 "temperature_c": ask("nvmlDeviceGetTemperature", _CELSIUS),
@@ -64,12 +64,16 @@ class GpuTelemetry:
             }
         )
 
-    def stop(self, slices: int) -> dict[str, Any]:
-        """End, and summarise: ranges, peak memory, joules a slice where NVML counts energy."""
-        ended = self._ask("nvmlDeviceGetTotalEnergyConsumption")
-        energy_j = None
-        if ended is not None and self._energy_mj is not None:
-            energy_j = (ended - self._energy_mj) / 1000
+    def stop(self) -> None:
+        """End."""
+        self.nvml.nvmlShutdown()
+
+    def summary(self) -> dict[str, Any]:
+        """Summarise what was seen since the last time: ranges, peak memory, throttling, energy.
+
+        Joules a slice are those between the first and the last look, over the slices between: the
+        warm-up is in neither.
+        """
         summary: dict[str, Any] = {
             name: self._range(name)
             for name in ("graphics_clock_mhz", "memory_clock_mhz", "temperature_c", "power_w")
@@ -78,11 +82,18 @@ class GpuTelemetry:
         known = [each for each in used if each is not None]
         summary["peak_memory_bytes"] = max(known, default=None)
         summary["throttled_by"] = sorted({why for s in self.samples for why in s["throttled_by"]})
-        summary["energy_j"] = energy_j
-        joules = energy_j / slices if energy_j is not None and slices else None
-        summary["joules_per_slice"] = joules
-        self.nvml.nvmlShutdown()
+        summary["joules_per_slice"] = self._joules_per_slice()
+        self.samples.clear()
         return summary
+
+    def _joules_per_slice(self) -> float | None:
+        if len(self.samples) < 2:
+            return None
+        first, last = self.samples[0], self.samples[-1]
+        slices = last["slices"] - first["slices"]
+        if first["energy_mj"] is None or last["energy_mj"] is None or not slices:
+            return None
+        return float((last["energy_mj"] - first["energy_mj"]) / 1000 / slices)
 
     def _range(self, name: str) -> list[float] | None:
         values = [each[name] for each in self.samples if each[name] is not None]

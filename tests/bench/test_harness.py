@@ -125,12 +125,13 @@ def test_telemetry_is_asked_each_window_outside_of_what_is_timed():
     clock, looks = Clock(), []
     system = FakeSystem(clock, lambda number: 10)
 
-    def look() -> None:
-        looks.append(clock.now)
+    def look(slices: int) -> None:
+        looks.append(slices)
         clock.now += 500 * MS
 
     measured = run_scenario(SINGLE, system, PACE, clock, each_window=look)
     assert len(looks) == len(measured.windows)
+    assert looks == sorted(set(looks)) and looks[-1] == measured.samples
     assert set(measured.latencies_ns) == {10 * MS}
 
 

@@ -75,7 +75,9 @@ def test_an_interrupted_run_is_partial_and_says_after_what():
 
 
 def test_a_throttled_gpu_makes_a_record_unstable():
-    record = new_record({**sections(10), "gpu": {"throttled_by": ["hardware thermal slowdown"]}})
+    content = sections(10)
+    content["scenarios"][1]["gpu"] = {"throttled_by": ["hardware thermal slowdown"]}
+    record = new_record(content)
     assert record.verdict is Verdict.UNSTABLE
     assert record.reasons == ["the GPU was throttled: hardware thermal slowdown"]
 
@@ -148,7 +150,8 @@ def full_record():
         "knee": 8,
     }
     content["cold_start"] = {"runs_s": [1.0, 0.8], "median_s": 0.9, "first_s": 1.0}
-    content["gpu"] = {"power_w": [100.0, 250.0], "joules_per_slice": 0.5, "throttled_by": []}
+    gpu = {"power_w": [100.0, 250.0], "joules_per_slice": 0.5, "throttled_by": []}
+    content["scenarios"][0]["gpu"] = gpu
     agreement = {"ours": 11.0, "loadgen": 10.9, "ratio": 11 / 10.9, "within_3_percent": True}
     content["scenarios"][0]["loadgen"] = {"agreement": agreement, "result": "VALID"}
     return new_record(content)

@@ -11,9 +11,12 @@ from neuroscan_edge.gpu.telemetry import open_telemetry
 def watched(nvml: FakeNvml, looks: int = 2, slices: int = 8):
     telemetry, reason = open_telemetry(nvml)
     assert reason == ""
-    for _ in range(looks):
-        telemetry.sample()
-    return telemetry.stop(slices)
+    for look in range(looks):
+        telemetry.sample(look * slices)
+    found = telemetry.summary()
+    assert telemetry.samples == [], "the next scenario starts anew"
+    telemetry.stop()
+    return found
 
 
 def test_a_gpu_is_watched():
@@ -28,8 +31,10 @@ def test_a_gpu_is_watched():
     assert nvml.open == 0, "closed again"
 
 
-def test_energy_is_shared_among_the_slices():
-    assert watched(FakeNvml(), looks=4, slices=16)["joules_per_slice"] == pytest.approx(0.5)
+def test_energy_is_shared_among_the_slices_between_the_looks():
+    # 2 J from look to look.
+    assert watched(FakeNvml(), looks=4, slices=16)["joules_per_slice"] == pytest.approx(2 / 16)
+    assert watched(FakeNvml(), looks=1)["joules_per_slice"] is None
     assert watched(FakeNvml(counts_energy=False))["joules_per_slice"] is None
     assert watched(FakeNvml(), slices=0)["joules_per_slice"] is None
 

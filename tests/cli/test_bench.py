@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from engine_cases import fitting_engine
+from fakes.fake_nvml import FakeNvml
 from tiny_models import calibrated_bundle
 from typer.testing import CliRunner
 
@@ -226,3 +227,16 @@ def test_a_cold_start_runs_a_real_process(scans, model):
     image = next(scans.rglob("*.png"))
     found = measure_cold_start(image, ["--model", str(model.folder), "--threads", "1"], 1)
     assert found["first_s"] > 0
+
+
+def test_with_nvml_each_scenario_has_its_gpu_figures(scans, model, tmp_path, monkeypatch):
+    nvml = FakeNvml(reasons=0x40)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    output = tmp_path / "record.json"
+    done = bench(scans, "--model", model.folder, *QUICK, "--output", output,
+                 "--scenario", "Offline")  # fmt: skip
+    assert done.exit_code == 1, "throttled: not valid, however steady"
+    record = read_record(output)
+    assert record.content["scenarios"][0]["gpu"]["temperature_c"] == [61, 61]
+    assert "the GPU was throttled: hardware thermal slowdown" in record.reasons
+    assert nvml.open == 0
