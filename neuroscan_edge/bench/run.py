@@ -279,14 +279,11 @@ def _measure(opened: _Opened) -> None:
                 raise KeyboardInterrupt
     if request.stage_slices:
         with opened.runtime(1) as one, opened.runtime(opened.batch_size) as many:
-            alone = measure_stages(opened.files_system(one, 1), request.stage_slices)
-            together = measure_stages(
-                opened.files_system(many, opened.batch_size), request.stage_slices
+            sections["stages"] = measure_stages(
+                opened.files_system(many, opened.batch_size),
+                request.stage_slices,
+                alone=opened.files_system(one, 1),
             )
-        sections["stages"] = {
-            "one_at_a_time": alone["one_at_a_time"],
-            "streaming": together["streaming"],
-        }
     if request.sweep:
         with opened.runtime(opened.batch_size) as runtime:
             sections["sweep"] = measure_sweep(runtime, opened.library.slices, request.sweep)

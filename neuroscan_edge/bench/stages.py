@@ -85,15 +85,30 @@ class StageTimes:
 
 
 def measure_stages(
-    system: FilesSystem, slices: int, clock: Clock = time.perf_counter_ns
+    system: FilesSystem,
+    slices: int,
+    clock: Clock = time.perf_counter_ns,
+    *,
+    alone: FilesSystem | None = None,
 ) -> dict[str, Any]:
     """Time the stages twice: one slice at a time, and in the stream of batches.
 
     One at a time the stages add up to file to result. In a stream they overlap: there the numbers
     are what each stage keeps busy, by all its threads, for one slice.
+
+    Parameters
+    ----------
+    system : FilesSystem
+        For the stream.
+    slices : int
+        How many to time, each time.
+    clock : callable
+        For the time.
+    alone : FilesSystem, optional
+        For one at a time, where single slices have threads of their own; `system` by default.
     """
     return {
-        "one_at_a_time": _one_at_a_time(system, slices, clock),
+        "one_at_a_time": _one_at_a_time(alone or system, slices, clock),
         "streaming": _streaming(system, slices, clock),
     }
 
