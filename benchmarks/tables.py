@@ -263,8 +263,12 @@ def loadgen_table(content: dict[str, Any]) -> str:
         found = each.get("loadgen", {}).get("agreement")
         what = f"p{100 * each['latency_ms']['percentile']:.0f}, ms" if each.get(
             "latency_ms") else "slices/s"  # fmt: skip
+        same = each.get("loadgen", {}).get("same_queries")
+        clocks = f"{same['ratio']:.4f}" if same else "-"
         if found is None:
-            rows.append([each["scenario"], what, "-", "-", "-", "too few queries to claim it"])
+            rows.append(
+                [each["scenario"], what, "-", "-", "-", "too few queries to claim it", clocks]
+            )
             continue
         rows.append(
             [
@@ -274,9 +278,12 @@ def loadgen_table(content: dict[str, Any]) -> str:
                 f"{found['loadgen']:.2f}",
                 f"{found['ratio']:.3f}",
                 "yes" if found["within_3_percent"] else "no",
+                clocks,
             ]
         )
-    return table(["", "figure", "ours", "LoadGen", "ratio", "within 3 %"], rows)
+    return table(
+        ["", "figure", "ours", "LoadGen", "ratio", "within 3 %", "same queries, ratio"], rows
+    )
 
 
 def loadgen_summaries(content: dict[str, Any]) -> str:

@@ -9,13 +9,17 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from neuroscan_edge._optional import require
 from neuroscan_edge.bench.harness import Verdict, run_scenario
 from neuroscan_edge.bench.scenarios import Pace, Scenario, ScenarioName
+from neuroscan_edge.bench.statistics import percentile
 from neuroscan_edge.bench.system import SystemUnderTest
 from neuroscan_edge.errors import NeuroScanError
 
@@ -51,6 +55,10 @@ def run_beside(
 ) -> dict[str, Any]:
     """Run one scenario under LoadGen, and ours again in turns if there is more than one round.
 
+    Two comparisons: `agreement`, of our runs with LoadGen's, moves with what else the machine does
+    meanwhile; `same_queries`, of our clock and percentile with LoadGen's over the very queries that
+    it issued, does not.
+
     Parameters
     ----------
     scenario : Scenario
@@ -72,7 +80,9 @@ def run_beside(
         If it fails.
     """
     loadgen = load_loadgen()
-    own, theirs = [_figure(scenario, ours)], []
+    own: list[float | None] = [_figure(scenario, ours)]
+    theirs: list[float | None] = []
+    same: list[tuple[float | None, float | None]] = []
     summary, figures = "", {}
     for number in range(rounds):
         if number:
@@ -81,11 +91,31 @@ def run_beside(
                 raise KeyboardInterrupt
             own.append(_figure(scenario, again.to_json()))
         settings = _settings(loadgen, scenario, pace, ours)
-        summary = _start(loadgen, scenario, system, settings)
+        summary, timed = _start(loadgen, scenario, system, settings)
         figures = read_summary(summary)
         name = "samples_per_s" if scenario.percentile is None else "latency_ms"
         theirs.append(figures[name])
-    return {"summary": summary, **figures, "agreement": agreement(own, theirs)}
+        same.append((timed.figure(scenario), figures[name]))
+    return {
+        "summary": summary,
+        **figures,
+        "agreement": agreement(own, theirs),
+        "same_queries": agreement(*map(list, zip(*same, strict=True))),
+    }
+
+
+@dataclass(slots=True)
+class _OwnClock:
+    """Our clock's view of the queries that LoadGen issued, inside its own run."""
+
+    spent_ns: list[int] = field(default_factory=list)
+    samples: int = 0
+    ended_ns: int = 0
+
+    def figure(self, scenario: Scenario) -> float:
+        if scenario.percentile is None:
+            return self.samples / (sum(self.spent_ns) / 1e9)
+        return percentile(np.asarray(self.spent_ns) / _NS_A_MS, scenario.percentile)
 
 
 def agreement(own: list[float | None], theirs: list[float | None]) -> dict[str, Any] | None:
@@ -162,8 +192,11 @@ def _expected_ns(ours: dict[str, Any]) -> int:
     return max(1, round(mean_ms * _NS_A_MS))
 
 
-def _start(loadgen: Any, scenario: Scenario, system: SystemUnderTest, settings: Any) -> str:
+def _start(
+    loadgen: Any, scenario: Scenario, system: SystemUnderTest, settings: Any
+) -> tuple[str, _OwnClock]:
     failures: list[BaseException] = []
+    timed = _OwnClock()
 
     def complete(samples: list[Any]) -> None:
         responses = [loadgen.QuerySampleResponse(each.id, 0, 0) for each in samples]
@@ -174,6 +207,8 @@ def _start(loadgen: Any, scenario: Scenario, system: SystemUnderTest, settings: 
         answered: list[Any] = []
 
         def answer(done: list[Any]) -> None:
+            # Before LoadGen is told: our time lies within its own.
+            timed.ended_ns = time.perf_counter_ns()
             complete(done)
             answered.extend(done)
 
@@ -182,7 +217,10 @@ def _start(loadgen: Any, scenario: Scenario, system: SystemUnderTest, settings: 
                 # LoadGen goes on until its least duration: let it do so at leisure.
                 time.sleep(_PAUSE_S)
             else:
+                started = time.perf_counter_ns()
                 _answer(scenario, system, samples, answer)
+                timed.spent_ns.append(timed.ended_ns - started)
+                timed.samples += len(samples)
         except BaseException as error:
             failures.append(error)
         if len(answered) < len(samples):
@@ -216,7 +254,7 @@ def _start(loadgen: Any, scenario: Scenario, system: SystemUnderTest, settings: 
         path = Path(place) / "mlperf_log_summary.txt"
         if not path.is_file():
             raise LoadGenError("LoadGen wrote no summary; is the disk full?")
-        return path.read_text()
+        return path.read_text(), timed
 
 
 def _answer(

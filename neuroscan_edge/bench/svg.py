@@ -96,7 +96,7 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], unit: str, title: str)
             parts.append(box(x, y, value * scale, bar, colour))
             x += value * scale
         parts.append(text(x + 8, y + bar / 2 + 5, f"{sum(stages.values()):.3g} {unit}"))
-    parts.append(text(width - 10, bottom + 16, unit, "end"))
+    parts.append(text(left - 10, bottom + 16, unit, "end"))
     height = bottom + 46
     x = float(left)
     for index, name in enumerate(names):

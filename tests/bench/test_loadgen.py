@@ -9,6 +9,9 @@ from neuroscan_edge.bench.harness import run_scenario
 from neuroscan_edge.bench.loadgen import LoadGenError, agreement, read_summary, run_beside
 from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, ScenarioName
 
+CLOCKS = 1e-3
+"""Largest difference of rate between two monotonic clocks of one machine."""
+
 PACE = Pace(warm_up_s=0, min_duration_s=0.3, max_duration_s=1.0)
 
 
@@ -29,6 +32,10 @@ def test_loadgen_drives_the_system_and_leaves_its_summary(name):
     found = run_beside(scenario, system, PACE, ours)
     assert f"Scenario : {name}" in found["summary"]
     assert found["agreement"] is None or found["agreement"]["ratio"] > 0
+    # The same queries by both clocks: ours lies within LoadGen's, whatever else the machine does.
+    same = found["same_queries"]
+    shorter = same["ratio"] if scenario.percentile else 1 / same["ratio"]
+    assert 0.3 < shorter < 1 + CLOCKS, same
     sizes = {len(query) for query in system.queries}
     if name is ScenarioName.OFFLINE:
         assert max(sizes) == 4, "the system's own batches"

@@ -153,14 +153,27 @@ def full_record():
     gpu = {"power_w": [100.0, 250.0], "joules_per_slice": 0.5, "throttled_by": []}
     content["scenarios"][0]["gpu"] = gpu
     agreement = {"ours": 11.0, "loadgen": 10.9, "ratio": 11 / 10.9, "within_3_percent": True}
-    content["scenarios"][0]["loadgen"] = {"agreement": agreement, "result": "VALID"}
+    content["scenarios"][0]["loadgen"] = {
+        "agreement": agreement,
+        "same_queries": {**agreement, "ratio": 0.9998},
+        "result": "VALID",
+    }
     return new_record(content)
 
 
 def test_the_page_shows_everything_and_loads_nothing():
     html = render_page(full_record())
     assert RESEARCH_USE in html
-    for text in ("valid: every figure", "compute", "knee", "0.90 s", "250 W", "0.5 J", "1.009"):
+    for text in (
+        "valid: every figure",
+        "compute",
+        "knee",
+        "0.90 s",
+        "250 W",
+        "0.5 J",
+        "1.009",
+        "0.9998",
+    ):
         assert text in html
     for loading in ("<script", "src=\"http", "href=", "url(", "@import"):  # fmt: skip
         assert loading not in html
