@@ -1,40 +1,34 @@
-"""Engines of the default bundle: build time, size, layers; agreement of the graphs; throughput.
+"""Engines of the default bundle: build time, size, layers; agreement of the graphs.
 
     python benchmarks/engines.py --data DATA --baseline BASELINE.keras --output RECORD.json
 
 The baseline must be the one that the bundle was exported from: its FP32 graph, which the bundle
 leaves out for size, is exported again and must give the bundle's FP16 graph byte for byte.
-Engines are built by TensorRT for RTX, which needs no GPU for that. Throughputs are ratios of runs
-that take turns; on two cores TensorFlow was seen to run on one or on both from call to call, so
-measure that part on one: taskset -c 1 python benchmarks/engines.py --part throughput …
+Engines are built by TensorRT for RTX, which needs no GPU for that. Throughput is `peers.py`'s.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from whole_bundle import export_again
 
+from neuroscan_edge.bench.environment import describe_machine, describe_software
 from neuroscan_edge.build import BuildOptions, build_engine, graph_for
 from neuroscan_edge.bundle import Bundle, Graph, find_bundle, open_bundle
 from neuroscan_edge.dataset import load_split
-from neuroscan_edge.engine.flavours import installed
-from neuroscan_edge.machine import this_machine
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
 from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 from neuroscan_edge.scans import read_scans
 from neuroscan_edge.spec import Precision, RuntimeName
 
 BATCH = 8
-PARTS = ("builds", "agreement", "throughput")
+PARTS = ("builds", "agreement")
 
 
 def main() -> None:
@@ -44,7 +38,7 @@ def main() -> None:
     parser.add_argument("--baseline", type=Path, required=True)
     parser.add_argument("--model", default=None, help="bundle; default: the shipped one")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--part", choices=PARTS, action="append", help="default: all three")
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: both")
     parser.add_argument("--output", type=Path, help="JSON; parts not measured now are kept")
     options = parser.parse_args()
     if options.data is None:
@@ -59,12 +53,10 @@ def main() -> None:
         measured = {
             "builds": lambda: builds(whole, bundle, Path(place), options.rounds),
             "agreement": lambda: agreement(whole, bundle, images),
-            "throughput": lambda: throughput(
-                whole, bundle, options.baseline, images, options.rounds
-            ),
         }
         record: dict[str, Any] = {
-            "machine": machine(),
+            "machine": describe_machine(),
+            "software": describe_software(),
             "bundle": {name: each.sha256 for name, each in bundle.files.items()},
         }
         if options.output and options.output.exists():
@@ -79,28 +71,6 @@ def main() -> None:
     print(text)
     if options.output:
         options.output.write_text(text + "\n")
-
-
-def machine() -> dict[str, Any]:
-    """Describe what this runs on."""
-    here = this_machine()
-    return {
-        "cpu": here.cpu,
-        "cores": os.cpu_count(),
-        "gpu": here.gpu.reason,
-        "python": platform.python_version(),
-        **{str(name): installed(name).version for name in RuntimeName if name != "tensorrt"},
-    }
-
-
-def export_again(bundle: Bundle, baseline: Path, folder: Path) -> Bundle:
-    """Export the baseline once more, for its FP32 graph."""
-    from neuroscan_edge.export import export_bundle
-
-    exported = export_bundle(baseline, folder).bundle
-    if exported.files["model.fp16.onnx"] != bundle.files["model.fp16.onnx"]:
-        raise SystemExit(f"{baseline} is not the baseline that {bundle.folder} was exported from")
-    return exported
 
 
 def builds(whole: Bundle, bundle: Bundle, place: Path, rounds: int) -> dict[str, Any]:
@@ -169,57 +139,6 @@ def simulated(graph: bytes, images: np.ndarray) -> np.ndarray:
     name = session.get_inputs()[0].name
     batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
     return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
-
-
-def throughput(
-    whole: Bundle, bundle: Bundle, baseline: Path, images: np.ndarray, rounds: int
-) -> dict[str, Any]:
-    """Images a second from bytes to probabilities, batch 8, all in turn, against Keras."""
-    import keras
-
-    model = keras.models.load_model(baseline, compile=False)
-    some = images[: 12 * BATCH]
-
-    def keras_fp32() -> None:
-        model.predict(some, batch_size=BATCH, verbose=0)
-
-    steps: dict[str, Callable[[], None]] = {"keras fp32": keras_fp32}
-    for name, precision, source in (
-        (RuntimeName.ONNXRUNTIME, Precision.FP32, whole),
-        (RuntimeName.ONNXRUNTIME, Precision.INT8, bundle),
-        (RuntimeName.OPENVINO, Precision.INT8, bundle),
-    ):
-        run = open_runtime(source, RuntimeOptions(precision, runtime=name))
-
-        def step(run: Any = run) -> None:
-            for start in range(0, len(some), BATCH):
-                run(some[start : start + BATCH])
-
-        steps[f"{name} {precision}"] = step
-    for warm_up in steps.values():
-        warm_up()
-    rates: dict[str, list[float]] = {name: [] for name in steps}
-    # What a core does in a second of its own time: another process beside this one takes wall
-    # time away, and not from all steps alike.
-    core_rates: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            started, worked = time.perf_counter(), time.process_time()
-            step()
-            rates[name].append(len(some) / (time.perf_counter() - started))
-            core_rates[name].append(len(some) / (time.process_time() - worked))
-    cores = len(os.sched_getaffinity(0))
-    record: dict[str, Any] = {"batch": BATCH, "rounds": rounds, "cores": cores}
-    record["images_per_s"] = rates
-    record["images_per_core_s"] = core_rates
-    for name, ours in core_rates.items():
-        pairs = [own / theirs for own, theirs in zip(ours, core_rates["keras fp32"], strict=True)]
-        record[f"{name} / keras fp32"] = {
-            "ratio_median": statistics.median(pairs),
-            "ratio_min": min(pairs),
-            "ratio_max": max(pairs),
-        }
-    return record
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from neuroscan_edge._files import whole_file
 from neuroscan_edge.bundle import find_bundle, open_bundle
 from neuroscan_edge.errors import EXIT_INCOMPLETE, OutputError, UsageError
+from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.parity import require_certified, standing
-from neuroscan_edge.pipeline import PipelineOptions, classify_files
+from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS, PipelineOptions, classify_files
 from neuroscan_edge.results import result_format
-from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice
+from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
 from neuroscan_edge.scans import Discovery, find_scans
 from neuroscan_edge.spec import RESEARCH_USE, Precision, PreprocessOn, RuntimeName
 
@@ -80,7 +81,8 @@ def run(request: ClassifyRequest) -> int:
         If writing fails on the way; no half-written file is left.
     """
     form = _format_name(request)
-    options = PipelineOptions(request.batch_size, request.workers or _cores())
+    workers = request.workers or min(usable_cores(), MOST_WORKERS)
+    options = PipelineOptions(request.batch_size, workers)
     found = find_scans(request.inputs)
     if not found.files:
         raise UsageError(_nothing(request.inputs, found))
@@ -102,9 +104,11 @@ def run(request: ClassifyRequest) -> int:
         require_certified(certified)
     if choice.cuda or choice.installed.name.on_gpu:
         print("warming up; the first time on a GPU kernels are compiled", file=sys.stderr)
+    batch_size = min(request.batch_size or AUTO_BATCH, len(found.files))
+    tuned = tune(bundle, choice, runtime_options, batch_size=batch_size, slices=len(found.files))
     written = result_format(form, bundle.labels)
     counts = {"classified": 0, "failed": 0}
-    opened = open_choice(bundle, choice, runtime_options)
+    opened = open_choice(bundle, choice, tuned.options)
     with opened as runtime, _sink(request.output) as write:
         place = runtime.info.preprocessing
         print(f"preprocessing on {place}", file=sys.stderr)
@@ -134,12 +138,6 @@ def _format_name(request: ClassifyRequest) -> str:
             "or give --format"
         )
     return _FORMATS[suffix]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), 16)
-    return min(os.cpu_count() or 1, 16)
 
 
 def _nothing(inputs: tuple[Path, ...], found: Discovery) -> str:

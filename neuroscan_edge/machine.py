@@ -1,5 +1,6 @@
 """The machine at hand, as engines depend on it: system, processor, GPU, driver."""
 
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,13 @@ class Machine:
         if runtime.on_gpu or precision is not Precision.INT8 or self.architecture != "x86_64":
             return self.platform
         return f"{self.platform} {'with' if self.exact_int8 else 'without'} VNNI"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def this_machine() -> Machine:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,12 @@ from neuroscan_edge.errors import NeuroScanError, ScanError, SpecError
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.preprocess.packing import check_slice
 from neuroscan_edge.results import Result
-from neuroscan_edge.runtimes.base import Probabilities, RawSliceRuntime, Runtime, RuntimeInfo
-from neuroscan_edge.scans import Limits, Provenance, read_scans
+from neuroscan_edge.runtimes.base import Probabilities, RawSliceRuntime, Runtime
+from neuroscan_edge.scans import Limits, Provenance, Scan, read_scans
 from neuroscan_edge.spec import MAX_BATCH
+
+MOST_WORKERS = 16
+"""Decoding threads that are started without being asked for."""
 
 AUTO_BATCH = 16
 """Beyond this the CPU gains nothing and memory grows by some 10 MB a slice."""
@@ -31,8 +34,6 @@ RAW_PIXELS = 1 << 22
 """Pixels of one file that wait for the GPU as they are; what exceeds them is resized before."""
 
 _UInt8 = npt.NDArray[np.uint8]
-# A slice, and how many pixels of its file wait already, to what the runtime takes.
-_Prepare = Callable[[_UInt8, int], _UInt8]
 
 
 class NonFiniteOutputError(NeuroScanError):
@@ -65,6 +66,34 @@ class PipelineOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """What the pipeline calls, in the order of a slice's way.
+
+    Parameters
+    ----------
+    decode : callable
+        A file's scans.
+    preprocess : callable
+        A slice, (H, W) uint8, and how many pixels of its file wait already, to what the runtime
+        takes: the bytes that the graph reads, or a slice that its device preprocesses. Called from
+        several threads.
+    compute : callable
+        The runtime: N slices to (N, classes) float32.
+    conclude : callable
+        A result from a row of probabilities or an error.
+    """
+
+    decode: Callable[[Path, Limits], Iterator[Scan]]
+    preprocess: Callable[[_UInt8, int], _UInt8]
+    compute: Callable[[list[_UInt8]], Probabilities]
+    conclude: Callable[..., Result]
+
+
+WrapSteps = Callable[[Steps], Steps]
+"""Puts something around the steps, such as clocks; where there is none, nothing is called."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     """A slice ready for the runtime, or the reason why it is not."""
 
@@ -78,7 +107,8 @@ def classify_files(
     bundle: Bundle,
     runtime: Runtime,
     options: PipelineOptions | None = None,
-) -> Iterator[Result]:
+    wrap: WrapSteps | None = None,
+) -> Generator[Result, None, None]:
     """Classify files in order, one result a slice; an unreadable file gives an error result.
 
     Parameters
@@ -91,6 +121,8 @@ def classify_files(
         The loaded model.
     options : PipelineOptions, optional
         Batch size, workers, limits.
+    wrap : callable, optional
+        Given the steps, returns those to run: how benchmarks time them.
 
     Raises
     ------
@@ -99,19 +131,23 @@ def classify_files(
     """
     options = options or PipelineOptions()
     batch_size = options.batch_size or runtime.info.batch_size or AUTO_BATCH
-    cpu = CpuPreprocessor(bundle.preprocessing)
-    raw = runtime if isinstance(runtime, RawSliceRuntime) and runtime.takes_raw else None
-    if raw is None:
-        prepare, run = _preprocessed(cpu), _on_stacked(runtime)
-    else:
-        prepare, run = _raw(cpu), raw.run_raw
-    prepared = _prepare_ahead(files, prepare, options, window=options.workers + batch_size)
+    steps = _steps(bundle, runtime)
+    if wrap is not None:
+        steps = wrap(steps)
+    prepared = _prepare_ahead(files, steps, options, window=options.workers + batch_size)
     # Closing the generator early stops the workers.
     try:
         while batch := _next_batch(prepared, batch_size):
-            yield from _classify_batch(batch, bundle, runtime.info, run)
+            yield from _classify_batch(batch, bundle, runtime, steps)
     finally:
         prepared.close()
+
+
+def _steps(bundle: Bundle, runtime: Runtime) -> Steps:
+    cpu = CpuPreprocessor(bundle.preprocessing)
+    if isinstance(runtime, RawSliceRuntime) and runtime.takes_raw:
+        return Steps(read_scans, _raw(cpu), runtime.run_raw, Result.of)
+    return Steps(read_scans, _preprocessed(cpu), _on_stacked(runtime), Result.of)
 
 
 def _on_stacked(runtime: Runtime) -> Callable[[list[_UInt8]], Probabilities]:
@@ -119,12 +155,12 @@ def _on_stacked(runtime: Runtime) -> Callable[[list[_UInt8]], Probabilities]:
     return lambda slices: runtime(np.stack(slices)[..., None])
 
 
-def _preprocessed(cpu: CpuPreprocessor) -> _Prepare:
+def _preprocessed(cpu: CpuPreprocessor) -> Callable[[_UInt8, int], _UInt8]:
     """Prepare slices for a runtime that takes the bytes of the graph."""
     return lambda pixels, waiting: cpu(pixels)
 
 
-def _raw(cpu: CpuPreprocessor) -> _Prepare:
+def _raw(cpu: CpuPreprocessor) -> Callable[[_UInt8, int], _UInt8]:
     """Prepare slices for a runtime that preprocesses.
 
     As they are, but in the model's size where they are many or large: resizing that again changes
@@ -142,18 +178,22 @@ def _raw(cpu: CpuPreprocessor) -> _Prepare:
 
 
 def _prepare_ahead(
-    files: Iterable[Path],
-    prepare: _Prepare,
-    options: PipelineOptions,
-    window: int,
+    files: Iterable[Path], steps: Steps, options: PipelineOptions, window: int
 ) -> Generator[_Prepared, None, None]:
-    waiting: deque[Future[list[_Prepared]]] = deque()
     source = iter(files)
+    opening = list(islice(source, 2))
+    if len(opening) < 2:
+        # Nothing to decode ahead of: handing a single file to a thread only adds to its latency.
+        for path in opening:
+            yield from _prepare(path, steps, options.limits)
+        return
+    source = chain(opening, source)
+    waiting: deque[Future[list[_Prepared]]] = deque()
     pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
     try:
         while True:
             for path in islice(source, window - len(waiting)):
-                waiting.append(pool.submit(_prepare, path, prepare, options.limits))
+                waiting.append(pool.submit(_prepare, path, steps, options.limits))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -161,12 +201,12 @@ def _prepare_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(path: Path, prepare: _Prepare, limits: Limits) -> list[_Prepared]:
+def _prepare(path: Path, steps: Steps, limits: Limits) -> list[_Prepared]:
     prepared: list[_Prepared] = []
     waiting = 0
     try:
-        for scan in read_scans(path, limits):
-            ready = prepare(scan.pixels, waiting)
+        for scan in steps.decode(path, limits):
+            ready = steps.preprocess(scan.pixels, waiting)
             waiting += ready.size
             prepared.append(_Prepared(scan.provenance, ready))
     except ScanError as error:
@@ -190,20 +230,19 @@ def _next_batch(prepared: Iterator[_Prepared], batch_size: int) -> list[_Prepare
 
 
 def _classify_batch(
-    batch: list[_Prepared],
-    bundle: Bundle,
-    info: RuntimeInfo,
-    run: Callable[[list[_UInt8]], Probabilities],
+    batch: list[_Prepared], bundle: Bundle, runtime: Runtime, steps: Steps
 ) -> Iterator[Result]:
     slices = [item.pixels for item in batch if item.pixels is not None]
-    rows = iter(_checked(run(slices), len(slices), bundle) if slices else ())
+    rows = iter(_run(slices, bundle, steps) if slices else ())
+    info = runtime.info
     for item in batch:
         probabilities = None if item.pixels is None else next(rows)
-        yield Result.of(item.provenance, bundle, info, probabilities, item.error)
+        yield steps.conclude(item.provenance, bundle, info, probabilities, item.error)
 
 
-def _checked(probabilities: Probabilities, count: int, bundle: Bundle) -> Probabilities:
-    wanted = (count, len(bundle.labels))
+def _run(slices: list[_UInt8], bundle: Bundle, steps: Steps) -> Probabilities:
+    probabilities = steps.compute(slices)
+    wanted = (len(slices), len(bundle.labels))
     if probabilities.shape != wanted or not np.isfinite(probabilities).all():
         raise NonFiniteOutputError(
             f"the model returned {probabilities.shape} values, finite: "

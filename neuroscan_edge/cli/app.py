@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge import __version__
+from neuroscan_edge.cli.bench import bench
 from neuroscan_edge.cli.build_engine import build_engine
 from neuroscan_edge.cli.calibrate import calibrate
 from neuroscan_edge.cli.classify import classify
@@ -49,3 +50,4 @@ app.command()(parity)
 app.command()(tune)
 app.command()(inspect)
 app.command()(doctor)
+app.add_typer(bench, name="bench")

@@ -17,6 +17,7 @@ from neuroscan_edge.parity.intervals import Bootstrap, resample, stratified_draw
 from neuroscan_edge.parity.metrics import classification_metrics
 from neuroscan_edge.parity.slices import LabelledSlices
 from neuroscan_edge.runtimes.base import Runtime
+from neuroscan_edge.runtimes.parallelism import Parallelism
 from neuroscan_edge.spec import Precision
 
 BATCH = 16
@@ -139,7 +140,7 @@ def open_graph(bundle: Bundle, graph: Graph, threads: int) -> Runtime:
     """Open a graph in ONNX Runtime on the CPU, as it is defined: the reference of its stage."""
     from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
-    return OnnxRuntime(bundle, graph, threads, as_defined=True)
+    return OnnxRuntime(bundle, graph, Parallelism(threads), as_defined=True)
 
 
 class Judge:

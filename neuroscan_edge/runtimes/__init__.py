@@ -3,13 +3,18 @@
 from neuroscan_edge.runtimes.base import Runtime, RuntimeInfo
 from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
 from neuroscan_edge.runtimes.opening import open_choice, open_runtime
+from neuroscan_edge.runtimes.parallelism import Parallelism
+from neuroscan_edge.runtimes.tuning import Tuned, tune
 
 __all__ = [
     "Choice",
+    "Parallelism",
     "Runtime",
     "RuntimeInfo",
     "RuntimeOptions",
+    "Tuned",
     "choose_runtime",
     "open_choice",
     "open_runtime",
+    "tune",
 ]

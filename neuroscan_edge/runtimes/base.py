@@ -1,6 +1,6 @@
 """What every inference runtime offers, whatever runs beneath."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -92,4 +92,17 @@ class RawSliceRuntime(Protocol):
         `neuroscan_edge.preprocess.packing.check_slice`. Returns (N, classes) float32, which the
         caller owns.
         """
+        ...
+
+
+ReportDeviceTimes = Callable[[float, float, float, float], None]
+"""Called for each batch with the milliseconds of upload, preprocessing, compute and download."""
+
+
+@runtime_checkable
+class DeviceTimed(Protocol):
+    """A runtime whose device times its own work, as CUDA events do."""
+
+    def report_device_times(self, report: ReportDeviceTimes | None) -> None:
+        """Report every batch from now on; None stops, and then nothing is recorded."""
         ...

@@ -19,6 +19,7 @@ from neuroscan_edge.errors import (
     UsageError,
 )
 from neuroscan_edge.machine import Machine, this_machine
+from neuroscan_edge.runtimes.parallelism import Parallelism
 from neuroscan_edge.spec import Precision, PreprocessOn, RuntimeName
 
 MAX_THREADS = 1024
@@ -48,6 +49,8 @@ class RuntimeOptions:
         Slices a batch that an engine must take.
     preprocess : PreprocessOn
         Where to preprocess; auto takes the GPU with a GPU's engine.
+    parallelism : Parallelism or None
+        Threads and streams on a CPU, in place of `threads`.
     """
 
     precision: Precision | None = None
@@ -56,10 +59,16 @@ class RuntimeOptions:
     engine: Path | None = None
     batch_size: int | None = None
     preprocess: PreprocessOn = PreprocessOn.AUTO
+    parallelism: Parallelism | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.threads <= MAX_THREADS:
             raise SpecError(f"threads is {self.threads}; give 1 to {MAX_THREADS}, or 0")
+
+    @property
+    def on_cpu(self) -> Parallelism:
+        """Threads and streams to load a CPU runtime with."""
+        return self.parallelism or Parallelism(self.threads)
 
 
 @dataclass(frozen=True, slots=True)

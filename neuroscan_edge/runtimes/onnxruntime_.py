@@ -1,5 +1,6 @@
 """ONNX Runtime, on the CPU or through its CUDA provider."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -10,11 +11,13 @@ from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
 from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.parallelism import Parallelism, shares
 from neuroscan_edge.spec import Precision, RuntimeName
 
 ort = require("onnxruntime", extra="cpu", why="to run a bundle on this machine's CPU")
 
 _ONLY_ERRORS = 3
+DEFAULT = Parallelism()
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 # By default every algorithm of every convolution is timed again for each new size of a batch,
 # which stops the run for seconds at the last, smaller one.
@@ -39,8 +42,8 @@ class OnnxRuntime:
         The contract that the graph must keep: names, shapes, number of classes.
     graph : Graph
         Verified bytes.
-    threads : int
-        Threads within an operator; 0 lets ONNX Runtime take every core.
+    parallelism : Parallelism
+        Threads within an operator, 0 lets ONNX Runtime take every core; streams share out a batch.
     cuda : bool
         Whether to run on the GPU.
     optimised : bool
@@ -61,17 +64,18 @@ class OnnxRuntime:
         self,
         bundle: Bundle,
         graph: Graph,
-        threads: int = 0,
+        parallelism: Parallelism = DEFAULT,
         *,
         cuda: bool = False,
         optimised: bool = False,
         as_defined: bool = False,
     ) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = parallelism.threads
         options.log_severity_level = _ONLY_ERRORS
         # Idle threads would spin on the cores that decode the next batch.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        spinning = str(int(parallelism.spinning))
+        options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
         if as_defined:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         if cuda and not cuda_provider_installed():
@@ -95,6 +99,10 @@ class OnnxRuntime:
                 "cuDNN it wants, or give another --runtime"
             )
         _check_contract(self._session, bundle)
+        self._streams = parallelism.streams
+        # The caller's own thread is one of the streams.
+        others = parallelism.streams - 1
+        self._pool = ThreadPoolExecutor(others, "stream") if others else None
         self._input, self._output = bundle.input_name, bundle.output_name
         self._bound = BoundBatches(self._session, self._input, self._output) if cuda else None
         self._slice_shape = (*bundle.preprocessing.shape, 1)
@@ -130,6 +138,8 @@ class OnnxRuntime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
         del self._bound, self._session
 
     def warm_up(self, batch_size: int) -> None:
@@ -140,6 +150,13 @@ class OnnxRuntime:
         """Classify a batch: (N, H, W, 1) uint8 to (N, classes) float32."""
         if self._bound is not None:
             return self._bound(batch)
+        if self._pool is None or len(batch) == 1:
+            return self._run(batch)
+        first, *others = shares(len(batch), self._streams)
+        waiting = [self._pool.submit(self._run, batch[share]) for share in others]
+        return np.concatenate([self._run(batch[first]), *(each.result() for each in waiting)])
+
+    def _run(self, batch: UInt8Batch) -> Probabilities:
         outputs: list[Any] = self._session.run([self._output], {self._input: batch})
         return np.asarray(outputs[0], np.float32)
 

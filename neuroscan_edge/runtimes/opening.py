@@ -66,12 +66,12 @@ def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
             manifest.precision,
             manifest.engine_sha256,
             weights=others[0],
-            threads=options.threads,
+            parallelism=options.on_cpu,
         )
     from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
     graph = Graph(manifest.precision, data, manifest.engine_sha256)
-    return OnnxRuntime(bundle, graph, options.threads, optimised=True)
+    return OnnxRuntime(bundle, graph, options.on_cpu, optimised=True)
 
 
 def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
@@ -80,11 +80,11 @@ def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
         from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 
         return OpenVinoRuntime(
-            bundle, graph.data, graph.precision, graph.sha256, threads=options.threads
+            bundle, graph.data, graph.precision, graph.sha256, parallelism=options.on_cpu
         )
     from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
-    runtime = OnnxRuntime(bundle, graph, options.threads, cuda=choice.cuda)
+    runtime = OnnxRuntime(bundle, graph, options.on_cpu, cuda=choice.cuda)
     if not choice.cuda:
         return runtime
     batch_size = options.batch_size or runtime.info.batch_size or 1

@@ -25,17 +25,24 @@ from neuroscan_edge.errors import (
 )
 from neuroscan_edge.gpu.buffers import BatchSlot
 from neuroscan_edge.gpu.device import Device, load_driver
+from neuroscan_edge.gpu.events import NO_EVENTS, BatchEvents, NoEvents
 from neuroscan_edge.gpu.graphs import DriverGraphs, GraphRecorder, RecordedGraph
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.preprocess.cuda import STAGING_LIMIT_BYTES, CudaPreprocessor
 from neuroscan_edge.preprocess.cuda_check import open_checked
 from neuroscan_edge.preprocess.packing import pieces
-from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch, UInt8Slice
+from neuroscan_edge.runtimes.base import (
+    Probabilities,
+    ReportDeviceTimes,
+    RuntimeInfo,
+    UInt8Batch,
+    UInt8Slice,
+)
 from neuroscan_edge.runtimes.rtx_kernels import CompiledKernels
+from neuroscan_edge.runtimes.tensorrt_log import error_logger
 from neuroscan_edge.runtimes.tensorrt_tensors import check_tensors
 from neuroscan_edge.spec import Preprocessing, PreprocessOn, RuntimeName
 
-_FATAL = {"ERROR", "INTERNAL_ERROR"}
 _IN_FLIGHT = 2
 
 
@@ -116,6 +123,8 @@ class TensorRTRuntime:
         self._preprocessor: CudaPreprocessor | None = None
         self._substitute: CpuPreprocessor | None = None
         self._substituted, self._on_gpu = 0, ""
+        self._report: ReportDeviceTimes | None = None
+        self._events: list[BatchEvents | NoEvents] = [NO_EVENTS] * _IN_FLIGHT
         try:
             with device.current():
                 self._load(trt, engine, data)
@@ -133,7 +142,7 @@ class TensorRTRuntime:
         )
 
     def _load(self, trt: Any, engine: StoredEngine, data: bytes) -> None:
-        logger = _logger(trt, self._errors)
+        logger = error_logger(trt, self._errors)
         # Kept: the engine lives no longer than the runtime that made it.
         self._runtime = trt.Runtime(logger)
         self._engine = self._runtime.deserialize_cuda_engine(data)
@@ -209,6 +218,7 @@ class TensorRTRuntime:
             # In this order: each needs the next one alive.
             del self._context, self._kernels, self._engine, self._runtime
             del self._copies, self._work
+            self._events.clear()
         self._device.release()
 
     def __call__(self, batch: UInt8Batch) -> Probabilities:
@@ -260,21 +270,30 @@ class TensorRTRuntime:
         with self._device.current():
             self._kernels.save()
 
+    def report_device_times(self, report: ReportDeviceTimes | None) -> None:
+        """Report each batch's upload, preprocessing, compute and download in ms; None stops it."""
+        with self._device.current():
+            # Events live in the context: made and freed while it is current.
+            driver = self._device.driver
+            self._events = [BatchEvents(driver) if report else NO_EVENTS for _ in self._slots]
+        self._report = report
+
     def _submit(self, index: int, piece: UInt8Batch) -> None:
         slot = self._slots[index]
         # A batch below the profile's least is filled up with black slices.
         size = max(len(piece), self._batch.min)
         slot.host_in[: len(piece)] = piece
         slot.host_in[len(piece) : size] = 0
+        self._events[index].uploading(self._copies)
         self._device.driver.memcpy_htod_async(slot.device_in, slot.host_in[:size], self._copies)
-        slot.copied.record(self._copies)
-        self._work.wait_for_event(slot.copied)
+        self._await_upload(index)
         self._finish(index, size)
 
     def _submit_raw(self, index: int, piece: Sequence[UInt8Slice]) -> None:
         slot, preprocessor, count = self._slots[index], self._preprocessor, len(piece)
         if preprocessor is None:
             raise EngineRunError("the runtime was not opened to preprocess on the GPU")
+        self._events[index].uploading(self._copies)
         try:
             preprocessor.upload(piece, slot.staging, self._copies)
         except DeviceMemoryError as error:
@@ -285,8 +304,7 @@ class TensorRTRuntime:
             self._info = replace(self._info, preprocessing=said)
             self._submit(index, np.stack([self._substitute(each) for each in piece])[..., None])
             return
-        slot.copied.record(self._copies)
-        self._work.wait_for_event(slot.copied)
+        self._await_upload(index)
         preprocessor.launch(count, slot.staging, int(slot.device_in), self._work)
         size = max(count, self._batch.min)
         if size > count:
@@ -294,10 +312,21 @@ class TensorRTRuntime:
             self._device.driver.memset_d8_async(int(slot.device_in) + end, 0, rest, self._work)
         self._finish(index, size)
 
+    def _await_upload(self, index: int) -> None:
+        """Have the engine's stream wait for what was put on that of copies."""
+        slot, events = self._slots[index], self._events[index]
+        events.uploaded(self._copies)
+        slot.copied.record(self._copies)
+        self._work.wait_for_event(slot.copied)
+        events.preprocessing(self._work)
+
     def _finish(self, index: int, size: int) -> None:
-        slot = self._slots[index]
+        slot, events = self._slots[index], self._events[index]
+        events.computing(self._work)
         self._compute(index, size)
+        events.computed(self._work)
         self._device.driver.memcpy_dtoh_async(slot.host_out[:size], slot.device_out, self._work)
+        events.downloaded(self._work)
         slot.done.record(self._work)
 
     def _collect(self, index: int, piece: slice, results: Probabilities) -> None:
@@ -305,6 +334,8 @@ class TensorRTRuntime:
         # The next lines read what the GPU wrote: wait.
         slot.done.synchronize()
         results[piece] = slot.host_out[: piece.stop - piece.start]
+        if self._report is not None:
+            self._report(*self._events[index].times_ms())
 
     def _compute(self, index: int, size: int) -> None:
         key = (index, size)
@@ -370,17 +401,3 @@ class TensorRTRuntime:
             wanted="an engine for this very installation",
             fix='build it again here with "neuroscan-edge build-engine"',
         )
-
-
-def _logger(trt: Any, errors: list[str]) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        """Keeps errors; nothing is printed."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity.name in _FATAL:
-                errors.append(message)
-
-    return Logger()

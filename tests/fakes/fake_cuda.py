@@ -14,6 +14,7 @@ from neuroscan_edge.preprocess.geometry import SIGNATURES, THREADS, Launch
 
 POISON = 0xCD
 ALIGNMENT = 4096
+UPLOAD_MS, COMPUTE_MS, DOWNLOAD_MS = 0.5, 3.0, 0.25
 Work = Callable[[], None]
 RunKernel = Callable[[Launch], None]
 
@@ -62,6 +63,8 @@ class FakeEvent:
         self.stream: FakeStream | None = None
         self.marker = 0
         self.passed = 0
+        self.timed = not flags & FakeDriver.event_flags.DISABLE_TIMING
+        self.time_ms: float | None = None
 
     def record(self, stream: FakeStream) -> None:
         self.stream = stream
@@ -70,6 +73,7 @@ class FakeEvent:
 
         def arrive() -> None:
             self.passed = max(self.passed, marker)
+            self.time_ms = self.driver.now_ms
 
         stream.put(arrive)
 
@@ -77,6 +81,14 @@ class FakeEvent:
         assert self.stream is not None
         while self.passed < marker:
             self.stream.waiting.pop(0)()
+
+    def time_since(self, earlier: "FakeEvent") -> float:
+        if not (self.timed and earlier.timed):
+            raise FakeCudaError("cuEventElapsedTime failed: invalid resource handle")
+        if self.passed < self.marker or earlier.passed < earlier.marker:
+            raise FakeCudaError("cuEventElapsedTime failed: device not ready")
+        assert self.time_ms is not None and earlier.time_ms is not None
+        return self.time_ms - earlier.time_ms
 
     def synchronize(self) -> None:
         self.driver.require_context()
@@ -128,6 +140,7 @@ class FakeDriver:
         self.contexts: list[str] = []
         self.retained = 0
         self.log: list[str] = []
+        self.now_ms = 0.0
         self.Context = type("Context", (), {"pop": staticmethod(self._pop)})
 
     def _pop(self) -> None:
@@ -199,6 +212,7 @@ class FakeDriver:
         def copy() -> None:
             # Read when the copy runs: a host buffer changed too early shows.
             data = source.view(np.uint8).ravel()
+            self.now_ms += UPLOAD_MS
             self.memory[to.address][: len(data)] = data
 
         stream.put(copy)
@@ -209,6 +223,7 @@ class FakeDriver:
 
         def copy() -> None:
             target = to.view(np.uint8).reshape(-1)
+            self.now_ms += DOWNLOAD_MS
             target[:] = self.memory[source.address][: len(target)]
 
         stream.put(copy)

@@ -4,7 +4,7 @@ from enum import Enum
 
 import numpy as np
 import onnxruntime as ort
-from fakes.fake_cuda import FakeDriver
+from fakes.fake_cuda import COMPUTE_MS, FakeDriver
 
 Severity = Enum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"])
 TensorIOMode = Enum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"])
@@ -188,6 +188,7 @@ class FakeContext:
         def compute() -> None:
             # What is on the device now, not when this was enqueued.
             memory = trt.driver.memory
+            trt.driver.now_ms += COMPUTE_MS
             size = int(np.prod(shape))
             batch = memory[addresses[source]][:size].reshape(shape)
             data = np.ascontiguousarray(session.run([target], {source: batch})[0])

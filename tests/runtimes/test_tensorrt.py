@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from engine_cases import fitting_engine
 from fakes import fake_tensorrt
-from fakes.fake_cuda import FakeDriver, FakeRecorder
+from fakes.fake_cuda import COMPUTE_MS, DOWNLOAD_MS, UPLOAD_MS, FakeDriver, FakeRecorder
 from fakes.fake_tensorrt import CudaGraphStrategy, FakeTensorRT
 from tiny_models import calibrated_bundle, tiny_images
 
@@ -346,3 +346,29 @@ def test_the_fakes_have_no_method_that_the_real_one_lacks(fake, real):
     assert tensorrt_rtx.nptype(tensorrt_rtx.DataType.UINT8) is np.uint8
     assert {"INPUT", "OUTPUT"} <= set(dir(tensorrt_rtx.TensorIOMode))
     assert hasattr(tensorrt_rtx.CudaGraphStrategy, "WHOLE_GRAPH_CAPTURE")
+
+
+def test_the_gpus_own_clock_tells_upload_compute_and_download(bench):
+    told: list[tuple[float, ...]] = []
+    with bench.open() as run:
+        plain = run(tiny_images(20))
+        run.report_device_times(lambda *times: told.append(times))
+        timed = run(tiny_images(20))
+        run.report_device_times(None)
+        run(tiny_images(20))
+    # Pieces of 8, 8 and 4; nothing is reported before or after.
+    assert told == [(UPLOAD_MS, 0.0, COMPUTE_MS, DOWNLOAD_MS)] * 3
+    np.testing.assert_array_equal(timed, plain)
+
+
+def test_timing_is_off_until_it_is_asked_for(bench, monkeypatch):
+    made: list[int] = []
+    event = FakeDriver.Event
+    monkeypatch.setattr(
+        FakeDriver, "Event", lambda self, flags=0: made.append(flags) or event(self, flags)
+    )
+    with bench.open() as run:
+        run(tiny_images(20))
+        assert set(made) == {FakeDriver.event_flags.DISABLE_TIMING}
+        run.report_device_times(lambda *times: None)
+        assert made.count(0) == 2 * 6

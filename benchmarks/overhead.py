@@ -1,0 +1,124 @@
+"""What the pipeline costs over the bare runtime, and our runtimes over the plain libraries.
+
+Measured by `peers.py`, into its record.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from neuroscan_edge._optional import require
+from neuroscan_edge.bench.library import Library
+from neuroscan_edge.bench.statistics import interval
+from neuroscan_edge.bench.system import BytesSystem, FilesSystem, SystemUnderTest
+from neuroscan_edge.bundle import Bundle
+from neuroscan_edge.machine import usable_cores
+from neuroscan_edge.pipeline import AUTO_BATCH
+from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
+from neuroscan_edge.spec import Precision, RuntimeName
+
+QUERIES = 24
+
+
+def measure_overhead(bundle: Bundle, library: Library, rounds: int) -> dict[str, Any]:
+    """Measure both CPU runtimes in INT8."""
+    return {
+        str(name): {
+            "files_over_bytes": _files_over_bytes(bundle, library, name, rounds),
+            "batch_1_over_plain": _one_over_plain(bundle, library, name, rounds),
+        }
+        for name in (RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO)
+    }
+
+
+def _files_over_bytes(
+    bundle: Bundle, library: Library, name: RuntimeName, rounds: int
+) -> dict[str, Any]:
+    """Compare files to results with bytes to probabilities, the same runtime, in turns."""
+    with _open(bundle, name, AUTO_BATCH) as runtime:
+        files: SystemUnderTest = FilesSystem(
+            library.files, bundle, runtime, usable_cores(), AUTO_BATCH
+        )
+        slices: SystemUnderTest = BytesSystem(library.slices, runtime, AUTO_BATCH)
+
+        def streaming(system: SystemUnderTest) -> Callable[[], None]:
+            def run() -> None:
+                for _ in system.stream(range(system.samples)):
+                    pass
+
+            return run
+
+        return _in_turns(streaming(files), streaming(slices), rounds)
+
+
+def _one_over_plain(
+    bundle: Bundle, library: Library, name: RuntimeName, rounds: int
+) -> dict[str, Any]:
+    """Compare our runtime's batch of one with the plain library's, loaded with its defaults."""
+    plain = _plain(bundle, name)
+    one = np.ascontiguousarray(library.slices[:1])
+    with _open(bundle, name, 1) as runtime:
+
+        def own() -> None:
+            for _ in range(QUERIES):
+                runtime(one)
+
+        def theirs() -> None:
+            for _ in range(QUERIES):
+                plain(one)
+
+        return _in_turns(own, theirs, rounds)
+
+
+def _open(bundle: Bundle, name: RuntimeName, batch_size: int) -> Any:
+    options = RuntimeOptions(Precision.INT8, runtime=name)
+    choice = choose_runtime(bundle, options)
+    tuned = tune(bundle, choice, options, batch_size=batch_size, slices=1 << 20)
+    return open_choice(bundle, choice, tuned.options)
+
+
+def _plain(bundle: Bundle, name: RuntimeName) -> Callable[[np.ndarray], Any]:
+    graph = bundle.graph(Precision.INT8).data
+    if name is RuntimeName.OPENVINO:
+        openvino = require("openvino", extra="openvino", why="to compare with it")
+        core = openvino.Core()
+        compiled = core.compile_model(
+            core.read_model(graph), "CPU", {"PERFORMANCE_HINT": "LATENCY"}
+        )
+        return lambda batch: compiled([batch])
+    import onnx
+    import onnxruntime
+
+    from neuroscan_edge.precision import to_unsigned
+
+    form = to_unsigned(onnx.load_from_string(graph)).SerializeToString()
+    session = onnxruntime.InferenceSession(form, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {bundle.input_name: batch})
+
+
+def _in_turns(ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> dict[str, Any]:
+    """Return time of ours over theirs, by wall and by cores, as medians of turns with intervals."""
+    ours()
+    theirs()
+    wall, cores = [], []
+    # A turn is short beside what disturbs it: twice as many, and every other one swapped.
+    for number in range(2 * rounds):
+        order = (ours, theirs) if number % 2 == 0 else (theirs, ours)
+        spent = {run: _spent(run) for run in order}
+        wall.append(spent[ours][0] / spent[theirs][0])
+        cores.append(spent[ours][1] / spent[theirs][1])
+    return {"wall": _summary(wall), "cores": _summary(cores)}
+
+
+def _spent(run: Callable[[], None]) -> tuple[float, float]:
+    started, worked = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - started, time.process_time() - worked
+
+
+def _summary(ratios: list[float]) -> dict[str, float]:
+    found = interval(ratios, lambda values: float(statistics.median(values)))
+    return {"median": found.value, "low": found.low, "high": found.high}

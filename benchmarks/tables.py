@@ -1,0 +1,346 @@
+"""Write the tables of README.md and docs/benchmarks.md, and its pictures, from the records.
+
+    python benchmarks/tables.py            # write
+    python benchmarks/tables.py --check    # exit code 1 if anything would change
+
+No figure between the markers is typed.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from recording import RESULTS
+
+from neuroscan_edge.bench.floor import Ceilings, Work, floor_ms, limit
+from neuroscan_edge.bench.svg import curve, stacked_bars
+from neuroscan_edge.spec import Precision
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+README, PAGE = ROOT / "README.md", DOCS / "benchmarks.md"
+AGAIN = "Made by `benchmarks/tables.py`; do not edit."
+
+
+def main() -> None:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    stale = [path for path, text in outputs().items() if read(path) != text]
+    if options.check:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what the records give", file=sys.stderr)
+        raise SystemExit(1 if stale else 0)
+    for path, text in outputs().items():
+        path.write_text(text, encoding="utf-8")
+    print(f"{len(stale)} files changed")
+
+
+def outputs() -> dict[Path, str]:
+    """Return every file that records decide, with its text."""
+    peers, ceilings = record("peers-cpu"), record("ceilings")
+    scenarios, growth = record("scenarios-cpu"), growth_records()
+    sections = {
+        "peers": peers_table(peers),
+        "overhead": overhead_table(peers),
+        "limits": limits_table(peers, ceilings),
+        "scenarios": scenarios_table(scenarios),
+        "loadgen": loadgen_table(scenarios),
+        "summaries": loadgen_summaries(scenarios),
+        "growth": growth_table(growth),
+        "machine": machine_line(peers),
+    }
+    return {
+        README: filled(README, sections),
+        PAGE: filled(PAGE, sections),
+        DOCS / "benchmarks-stages.svg": stages_picture(scenarios, peers),
+        DOCS / "benchmarks-growth.svg": growth_picture(growth),
+    }
+
+
+def record(name: str) -> dict[str, Any]:
+    """Read a record."""
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return content
+
+
+def growth_records() -> dict[str, dict[str, Any]]:
+    """Read the growth records there are, by what they are called in the tables."""
+    names = {"growth": "shipped bundle", "growth-tiny": "pipeline alone"}
+    return {
+        label: record(name) for name, label in names.items() if (RESULTS / f"{name}.json").exists()
+    }
+
+
+def read(path: Path) -> str:
+    """Return a file's text, empty if there is none."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def filled(path: Path, sections: dict[str, str]) -> str:
+    """Return a page with what stands between its markers replaced."""
+    text = read(path)
+    for name, body in sections.items():
+        begin, end = f"<!-- bench:{name} -->", f"<!-- bench:{name} end -->"
+        found = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        text = found.sub(lambda _, b=begin, e=end, t=body: f"{b}\n{t}\n{e}", text)
+    return text
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def spread(found: dict[str, float]) -> str:
+    """Return a ratio with its interval."""
+    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def middle(values: list[float]) -> float:
+    """Return the median."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def machine_line(peers: dict[str, Any]) -> str:
+    """Say on what, when, how often."""
+    here, versions = peers["machine"], peers["software"]
+    names = ("onnxruntime", "openvino", "tensorflow", "keras")
+    told = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
+    sets = ", ".join(here["instruction_sets"]) or "no instruction set of note"
+    return (
+        f"{here['cpu']}, {here['cores']} cores ({sets}), {here['memory_bytes'] / 2**30:.0f} GiB; "
+        f"{told}; {peers['images']} scans, {peers['rounds']} turns, {peers['created'][:10]}; "
+        f"load average {peers['load_average_before']:.1f} before, "
+        f"{peers['load_average_after']:.1f} after (this process' own share included)."
+    )
+
+
+def peers_table(peers: dict[str, Any]) -> str:
+    """Return the table of peers, as ratios to Keras."""
+    rows = []
+    for name, each in peers["peers"].items():
+        rows.append(
+            [
+                name,
+                spread(each["ratio"]),
+                spread(each["core_ratio"]),
+                f"{middle(each['images_per_s']):.1f}",
+            ]
+        )
+    rows += [[name, f"absent: {why}", "", ""] for name, why in peers["absent"].items()]
+    header = ["files to results", "x Keras, by time", "x Keras, by time of cores", "images/s"]
+    return table(header, rows)
+
+
+def overhead_table(peers: dict[str, Any]) -> str:
+    """Return what the pipeline and our runtimes cost over what they are made of."""
+    rows = []
+    for name, each in peers["overhead"].items():
+        files, one = each["files_over_bytes"], each["batch_1_over_plain"]
+        rows.append(
+            [
+                f"{name} int8",
+                spread(files["wall"]),
+                spread(files["cores"]),
+                spread(one["wall"]),
+                spread(one["cores"]),
+            ]
+        )
+    header = [
+        "",
+        "files / bare runtime, time",
+        "time of cores",
+        "batch of one / plain library, time",
+        "time of cores",
+    ]
+    return table(header, rows)
+
+
+def limits_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
+    """Return the floor of each configuration, and what takes most of its time."""
+    tops = Ceilings(
+        {Precision(name): rate for name, rate in ceilings["operations_per_s"].items()},
+        ceilings["bytes_per_s"],
+    )
+    ours = next(each for each in peers["peers"].values() if "stages" in each)
+    usual = ours["stages"]["streaming"]["stages_ms"]
+    rows = []
+    for name, each in peers["peers"].items():
+        network = "detect-tumor" if name.startswith("detect-tumor") else "xception-tuned"
+        if network not in peers.get("work", {}):
+            continue
+        batch = 1 if network == "detect-tumor" else peers["batch"]["others"]
+        floor = floor_ms(Work(**peers["work"][network]), tops, Precision(each["precision"]), batch)
+        elapsed = 1000 / middle(each["images_per_s"])
+        streaming = each.get("stages", {}).get("streaming")
+        stages = streaming["stages_ms"] if streaming else usual
+        decode = (stages["decode"] + stages["preprocess"]) / peers["cores"]
+        parts = {**floor, "decode": decode}
+        if streaming:
+            idle = streaming["elapsed_ms"] - stages["compute"] - stages["post-process"]
+            parts["Python"] = stages["post-process"] + max(idle, 0.0)
+        python = f"{parts['Python']:.2f}" if streaming else "-"
+        share = 100 * max(floor.values()) / elapsed
+        rows.append(
+            [
+                name,
+                f"{elapsed:.1f}",
+                f"{floor['arithmetic']:.1f}",
+                f"{floor['memory']:.1f}",
+                f"{decode:.2f}",
+                python,
+                limit(parts),
+                f"{share:.0f} %",
+            ]
+        )
+    header = [
+        "ms an image",
+        "measured",
+        "floor: arithmetic",
+        "floor: memory",
+        "decode, preprocess",
+        "Python",
+        "limited by",
+        "floor / measured",
+    ]
+    peaks = ceilings["operations_per_s"]
+    told = (
+        f"Ceilings: FP32 {peaks['fp32'] / 1e9:.0f} and INT8 {peaks['int8'] / 1e9:.0f} billion "
+        f"operations a second, memory {ceilings['bytes_per_s'] / 1e9:.1f} GB/s (load average "
+        f"{ceilings['load_average_before']:.1f} while measuring). Work a slice: "
+        f"{peers['work']['xception-tuned']['operations'] / 1e9:.2f} billion operations, two a "
+        "multiplication and addition."
+    )
+    work = Work(**peers["work"]["xception-tuned"])
+    best = max(floor_ms(work, tops, Precision.INT8, peers["batch"]["others"]).values())
+    keras = 1000 / middle(next(iter(peers["peers"].values()))["images_per_s"])
+    most = (
+        f"At the measured INT8 peak a slice takes {best:.1f} ms: {keras / best:.1f} times Keras "
+        "`predict` as measured here is the most that any INT8 runtime can reach on this processor."
+    )
+    return f"{told}\n\n{table(header, rows)}\n\n{most}"
+
+
+def scenarios_table(content: dict[str, Any]) -> str:
+    """Return our three scenarios."""
+    rows = []
+    for each in content["scenarios"]:
+        latency = each.get("latency_ms") or {}
+
+        def shown(name: str, latency: dict[str, Any] = latency) -> str:
+            value = latency.get(name)
+            return "-" if value is None else f"{value:.1f}"
+
+        rows.append(
+            [
+                each["scenario"],
+                each["verdict"],
+                str(each["queries"]),
+                f"{each['samples_per_s']:.1f}",
+                shown("p50"),
+                shown("p90"),
+                shown("p99"),
+                shown("early_stopping_estimate"),
+            ]
+        )
+    header = ["file to result", "verdict", "queries", "slices/s", "p50 ms", "p90", "p99", "bound"]
+    lines = [table(header, rows)]
+    if content["reasons"]:
+        lines.append("Not valid because: " + "; ".join(content["reasons"]) + ".")
+    if content.get("cold_start"):
+        lines.append(
+            f"Cold start, process to first result: {content['cold_start']['median_s']:.2f} s. "
+            f"Knee of throughput over batch size: {content['sweep']['knee']} slices."
+        )
+    return "\n\n".join(lines)
+
+
+def loadgen_table(content: dict[str, Any]) -> str:
+    """Return ours beside LoadGen's."""
+    rows = []
+    for each in content["scenarios"]:
+        found = each.get("loadgen", {}).get("agreement")
+        what = f"p{100 * each['latency_ms']['percentile']:.0f}, ms" if each.get(
+            "latency_ms") else "slices/s"  # fmt: skip
+        same = each.get("loadgen", {}).get("same_queries")
+        clocks = f"{same['ratio']:.4f}" if same else "-"
+        if found is None:
+            rows.append(
+                [each["scenario"], what, "-", "-", "-", "too few queries to claim it", clocks]
+            )
+            continue
+        rows.append(
+            [
+                each["scenario"],
+                what,
+                f"{found['ours']:.2f}",
+                f"{found['loadgen']:.2f}",
+                f"{found['ratio']:.3f}",
+                "yes" if found["within_3_percent"] else "no",
+                clocks,
+            ]
+        )
+    return table(
+        ["", "figure", "ours", "LoadGen", "ratio", "within 3 %", "same queries, ratio"], rows
+    )
+
+
+def loadgen_summaries(content: dict[str, Any]) -> str:
+    """Return LoadGen's own words."""
+    blocks = []
+    for each in content["scenarios"]:
+        if "loadgen" in each:
+            text = each["loadgen"]["summary"].split("Test Parameters Used")[0]
+            lines = [line.rstrip() for line in text.splitlines() if not line.startswith("====")]
+            blocks.append("```text\n" + "\n".join(lines).strip() + "\n```")
+    return "\n\n".join(blocks)
+
+
+def growth_table(growth: dict[str, dict[str, Any]]) -> str:
+    """Return speed and memory over the number of slices."""
+    rows = [
+        [
+            label,
+            f"{point['slices']:,}",
+            f"{point['elapsed_s']:.1f}",
+            f"{point['slices_per_s']:.1f}",
+            f"{point['peak_memory_bytes'] / 1e6:.0f}",
+        ]
+        for label, content in growth.items()
+        for point in content["points"]
+    ]
+    return table(["", "slices", "seconds, start included", "slices/s", "peak memory, MB"], rows)
+
+
+def stages_picture(scenarios: dict[str, Any], peers: dict[str, Any]) -> str:
+    """Return the stacked stages, one slice at a time."""
+    rows = {}
+    if "stages" in scenarios:
+        name = f"{scenarios['model']['runtime']} {scenarios['model']['precision']}, tuned"
+        rows[name] = scenarios["stages"]["one_at_a_time"]["stages_ms"]
+    for name, each in peers["peers"].items():
+        if "stages" in each:
+            rows[name.removeprefix("NeuroScan Edge, ")] = each["stages"]["one_at_a_time"][
+                "stages_ms"
+            ]
+    return stacked_bars(rows, "ms", "file to result, one slice at a time, by stage") + "\n"
+
+
+def growth_picture(growth: dict[str, dict[str, Any]]) -> str:
+    """Return peak memory over the number of slices."""
+    _, content = next(iter(reversed(growth.items())))
+    points = [(p["slices"], p["peak_memory_bytes"] / 1e6) for p in content["points"]]
+    labels = ("slices", "peak memory, MB")
+    return curve(points, None, labels, "peak memory over the number of slices") + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The least time a graph can take: its operations and bytes against a machine's ceilings.
+
+The roofline bound (Williams, Waterman and Patterson 2009): no kernel is faster than its arithmetic
+at the machine's peak, nor than its compulsory traffic at the memory's bandwidth.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neuroscan_edge._optional import require
+from neuroscan_edge.spec import Precision
+
+_BYTES = {Precision.FP32: 4, Precision.FP16: 2, Precision.INT8: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one slice costs, whatever runs it.
+
+    Parameters
+    ----------
+    operations : int
+        Multiplications and additions of convolutions and matrix products, two a pair.
+    weight_values : int
+        Of those layers.
+    activation_values : int
+        Read and written by those layers, each once.
+    """
+
+    operations: int
+    weight_values: int
+    activation_values: int
+
+    def bytes_a_slice(self, precision: Precision, batch_size: int) -> float:
+        """Return the traffic of one slice in a batch, which shares the weights."""
+        values = self.activation_values + self.weight_values / batch_size
+        return _BYTES[precision] * values
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What the machine was measured to do at best.
+
+    Parameters
+    ----------
+    operations_per_s : mapping of Precision to float
+        Peak of matrix products.
+    bytes_per_s : float
+        Memory bandwidth.
+    """
+
+    operations_per_s: Mapping[Precision, float]
+    bytes_per_s: float
+
+
+def count_work(graph: bytes) -> Work:
+    """Count the operations and values of an ONNX graph at a batch of one.
+
+    Raises
+    ------
+    MissingDependencyError
+        If onnx is not installed.
+    """
+    onnx = require("onnx", extra="cpu", why="to count a graph's operations")
+    model = onnx.load_from_string(graph)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    shapes = _shapes(model.graph)
+    operations = weights = activations = 0
+    for node in model.graph.node:
+        if node.op_type not in {"Conv", "MatMul", "Gemm"}:
+            continue
+        weight = shapes[node.input[1]]
+        weights += math.prod(weight)
+        if node.op_type == "Conv":
+            source, target = shapes[node.input[0]], shapes[node.output[0]]
+            # For each value written, as many pairs as one filter has weights.
+            operations += 2 * math.prod(target) * math.prod(weight[1:])
+            activations += math.prod(source) + math.prod(target)
+        else:
+            # A dense layer: one row for one slice, each weight used once.
+            operations += 2 * math.prod(weight)
+            activations += sum(weight)
+    return Work(operations, weights, activations)
+
+
+def floor_ms(
+    work: Work, ceilings: Ceilings, precision: Precision, batch_size: int
+) -> dict[str, float]:
+    """Return the least milliseconds of a slice, by arithmetic and by memory.
+
+    A precision without a ceiling of its own computes as FP32, as FP16 does on most processors.
+    """
+    peak = ceilings.operations_per_s.get(precision, ceilings.operations_per_s[Precision.FP32])
+    traffic = work.bytes_a_slice(precision, batch_size)
+    return {
+        "arithmetic": 1000 * work.operations / peak,
+        "memory": 1000 * traffic / ceilings.bytes_per_s,
+    }
+
+
+def limit(parts_ms: Mapping[str, float]) -> str:
+    """Return what takes most of a slice's time, of the parts that can be told apart."""
+    return max(parts_ms, key=lambda name: parts_ms[name])
+
+
+def _shapes(graph: Any) -> dict[str, tuple[int, ...]]:
+    shapes = {each.name: tuple(each.dims) for each in graph.initializer}
+    for each in (*graph.input, *graph.value_info, *graph.output):
+        shape = tuple(dim.dim_value for dim in each.type.tensor_type.shape.dim)
+        shapes.setdefault(each.name, shape)
+    return shapes

@@ -1,0 +1,157 @@
+"""How many threads and streams a CPU runtime takes, and how a batch is shared out."""
+
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neuroscan_edge._cache import cache_folder, read_own, write_own
+from neuroscan_edge.errors import SpecError
+from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
+from neuroscan_edge.spec import Preprocessing
+
+PARALLELISM_SCHEMA = 1
+MAX_STREAMS = 256
+_LIMIT_BYTES = 1 << 16
+_ROUNDS = 5
+_MARGIN = 0.03
+"""What another choice must gain over the first to be taken: less is chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """How a runtime uses a CPU's cores.
+
+    Parameters
+    ----------
+    threads : int
+        Within an operator, of each stream; 0 leaves it to the runtime.
+    streams : int
+        Parts of a batch that are computed side by side.
+    spinning : bool
+        Whether idle threads wait without sleeping: faster to wake, but they keep a core busy.
+        OpenVINO decides that by itself.
+    """
+
+    threads: int = 0
+    streams: int = 1
+    spinning: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads < 0 or not 1 <= self.streams <= MAX_STREAMS:
+            raise SpecError(
+                f"threads and streams are {self.threads} and {self.streams}; "
+                f"give 0 or more threads and 1 to {MAX_STREAMS} streams"
+            )
+
+    def __str__(self) -> str:
+        spinning = ", spinning" if self.spinning else ""
+        threads = self.threads or "all"
+        return f"{self.streams} x {threads} threads{spinning}"
+
+
+def candidates(cores: int, batch_size: int) -> tuple[Parallelism, ...]:
+    """Return what is worth measuring, the default first.
+
+    A single slice cannot be shared out; a batch can be, over as many streams as it has slices.
+    """
+    found = [Parallelism(cores)]
+    if batch_size == 1:
+        found.append(Parallelism(cores, spinning=True))
+        if cores > 2:
+            found.append(Parallelism(cores // 2))
+        return tuple(found)
+    streams = 2
+    while streams <= min(cores, batch_size):
+        found.append(Parallelism(cores // streams, streams))
+        streams *= 2
+    return tuple(found)
+
+
+def shares(count: int, streams: int) -> list[slice]:
+    """Cut a batch into at most `streams` parts as equal as can be."""
+    streams = min(streams, count)
+    edges = [count * index // streams for index in range(streams + 1)]
+    return [slice(one, next_) for one, next_ in zip(edges, edges[1:], strict=False)]
+
+
+def random_slices(spec: Preprocessing, count: int) -> UInt8Batch:
+    """Return noise to measure with, (count, H, W, 1) uint8: zeros would flatter some kernels."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, spec.height, spec.width, 1), np.uint8)
+
+
+def measured_best(
+    open_with: Callable[[Parallelism], Runtime],
+    choices: tuple[Parallelism, ...],
+    batch: UInt8Batch,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> tuple[Parallelism, dict[str, float]]:
+    """Measure all choices in turns and return the fastest, with each one's median ms a batch.
+
+    Turns, because what else the machine does changes; the first choice stays unless another is
+    faster by 3 %.
+    """
+    spent: dict[Parallelism, list[int]] = {choice: [] for choice in choices}
+    with ExitStack() as stack:
+        runs = {choice: stack.enter_context(open_with(choice)) for choice in choices}
+        for run in runs.values():
+            # The first call allocates.
+            run(batch)
+        for _ in range(_ROUNDS):
+            for choice, run in runs.items():
+                started = clock()
+                run(batch)
+                spent[choice].append(clock() - started)
+    medians = {choice: statistics.median(values) / 1e6 for choice, values in spent.items()}
+    best = min(medians, key=lambda choice: medians[choice])
+    if medians[best] > (1 - _MARGIN) * medians[choices[0]]:
+        best = choices[0]
+    return best, {str(choice): value for choice, value in medians.items()}
+
+
+def cache_path(key: Mapping[str, str]) -> Path:
+    """Name the file of one machine, runtime, graph and batch size."""
+    canonical = json.dumps(dict(key), sort_keys=True)
+    return (
+        cache_folder() / f"parallelism-{hashlib.sha256(canonical.encode()).hexdigest()[:32]}.json"
+    )
+
+
+def read_parallelism(key: Mapping[str, str]) -> Parallelism | None:
+    """Read what was found before; None if nothing was, or nothing that can be trusted."""
+    data = read_own(cache_path(key), _LIMIT_BYTES)
+    if data is None:
+        return None
+    try:
+        stored = json.loads(data)
+        if stored["schema"] != PARALLELISM_SCHEMA or stored["key"] != dict(key):
+            return None
+        fields = stored["parallelism"]
+        found = Parallelism(
+            int(fields["threads"]), int(fields["streams"]), bool(fields["spinning"])
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    # Of a machine that had more cores when it was measured.
+    return found if found.threads * found.streams <= (os.cpu_count() or 1) else None
+
+
+def write_parallelism(
+    key: Mapping[str, str], chosen: Parallelism, medians_ms: Mapping[str, float]
+) -> None:
+    """Keep what was found, with what it was found from."""
+    content = {
+        "schema": PARALLELISM_SCHEMA,
+        "key": dict(key),
+        "parallelism": asdict(chosen),
+        "median_ms_a_batch": dict(medians_ms),
+    }
+    write_own(cache_path(key), (json.dumps(content, indent=2) + "\n").encode())

@@ -1,0 +1,208 @@
+"""Threads and streams: what is measured, what is kept, and that results stay the same."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from tiny_models import calibrated_bundle, tiny_images
+
+from neuroscan_edge.errors import SpecError
+from neuroscan_edge.runtimes import (
+    Parallelism,
+    RuntimeInfo,
+    RuntimeOptions,
+    choose_runtime,
+    open_runtime,
+    tune,
+)
+from neuroscan_edge.runtimes import tuning as tuning_module
+from neuroscan_edge.runtimes.parallelism import (
+    cache_path,
+    candidates,
+    measured_best,
+    random_slices,
+    read_parallelism,
+    shares,
+    write_parallelism,
+)
+from neuroscan_edge.spec import Precision, RuntimeName
+
+KEY = {"cpu": "one", "batch": "many slices"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    return calibrated_bundle(tmp_path_factory.mktemp("parallelism") / "tiny")
+
+
+class TimedRuntime:
+    """Takes what `cost` says on a fake clock."""
+
+    info = RuntimeInfo("fake", "1", "cpu", Precision.INT8, "0" * 64)
+
+    def __init__(self, clock, cost):
+        self.clock, self.cost, self.closed = clock, cost, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+    def __call__(self, batch):
+        self.clock.now += self.cost
+        return np.zeros((len(batch), 4), np.float32)
+
+
+class Clock:
+    now = 0
+
+    def __call__(self):
+        return self.now
+
+
+def measured(costs):
+    clock, opened = Clock(), []
+
+    def open_with(choice):
+        opened.append(TimedRuntime(clock, costs[choice]))
+        return opened[-1]
+
+    best, medians = measured_best(open_with, tuple(costs), tiny_images(4), clock)
+    assert all(each.closed for each in opened)
+    return best, medians
+
+
+def test_the_fastest_is_taken():
+    slow, fast = Parallelism(4), Parallelism(2, 2)
+    best, medians = measured({slow: 10_000_000, fast: 8_000_000})
+    assert best == fast
+    assert medians == {"1 x 4 threads": 10, "2 x 2 threads": 8}
+
+
+def test_the_default_stays_for_less_than_chance():
+    default, other = Parallelism(4), Parallelism(2, 2)
+    assert measured({default: 10_000_000, other: 9_800_000})[0] == default
+
+
+def test_what_is_measured_depends_on_cores_and_batch():
+    assert candidates(2, 16) == (Parallelism(2), Parallelism(1, 2))
+    assert candidates(8, 16) == (
+        Parallelism(8), Parallelism(4, 2), Parallelism(2, 4), Parallelism(1, 8),
+    )  # fmt: skip
+    assert candidates(8, 2) == (Parallelism(8), Parallelism(4, 2))
+    assert candidates(2, 1) == (Parallelism(2), Parallelism(2, spinning=True))
+    assert candidates(1, 16) == (Parallelism(1),)
+
+
+def test_noise_is_not_zeros(calibrated):
+    noise = random_slices(calibrated.preprocessing, 3)
+    assert noise.shape == (3, 32, 32, 1)
+    assert noise.dtype == np.uint8
+    assert noise.std() > 60
+
+
+@pytest.mark.parametrize(("count", "streams"), [(16, 2), (5, 2), (1, 4), (7, 3), (2, 8)])
+def test_a_batch_is_shared_out_whole_and_evenly(count, streams):
+    parts = [list(range(count))[share] for share in shares(count, streams)]
+    assert sum(parts, []) == list(range(count))
+    assert len(parts) == min(count, streams)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_an_answer_is_kept_for_this_user_alone():
+    write_parallelism(KEY, Parallelism(1, 2), {"1 x 2 threads": 3.0})
+    path = cache_path(KEY)
+    assert read_parallelism(KEY) == Parallelism(1, 2)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_parallelism({**KEY, "cpu": "another"}) is None
+    path.chmod(0o622)
+    assert read_parallelism(KEY) is None, "another user could have written it"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda stored: "{",
+        lambda stored: "[]",
+        lambda stored: json.dumps({**stored, "schema": 99}),
+        lambda stored: json.dumps({**stored, "key": {}}),
+        lambda stored: json.dumps({**stored, "parallelism": {"threads": "x"}}),
+        lambda stored: json.dumps(
+            {**stored, "parallelism": {"threads": -1, "streams": 0, "spinning": False}}
+        ),
+        lambda stored: json.dumps(
+            {**stored, "parallelism": {"threads": 1, "streams": 255, "spinning": False}}
+        ),
+    ],
+    ids=["torn", "a list", "newer", "another key", "no number", "out of range", "too many cores"],
+)
+def test_a_damaged_answer_is_measured_again(damage, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    write_parallelism(KEY, Parallelism(1, 2), {})
+    path = cache_path(KEY)
+    path.write_text(damage(json.loads(path.read_text())))
+    path.chmod(0o600)
+    assert read_parallelism(KEY) is None
+
+
+@pytest.mark.parametrize("runtime", [RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO], ids=str)
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_streams_do_not_change_results_or_share_them(calibrated, runtime, count):
+    images = tiny_images(count, seed=count)
+    one = RuntimeOptions(Precision.FP32, runtime=runtime, threads=1)
+    three = RuntimeOptions(Precision.FP32, runtime=runtime, parallelism=Parallelism(1, 3))
+    with open_runtime(calibrated, one) as run:
+        expected = run(images)
+    with open_runtime(calibrated, three) as run:
+        found = run(images)
+        kept = found.copy()
+        run(tiny_images(count, seed=99))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(found, kept)
+
+
+def tuned(bundle, *, slices=1000, again=False, **options):
+    chosen = RuntimeOptions(Precision.INT8, runtime=RuntimeName.ONNXRUNTIME, **options)
+    choice = choose_runtime(bundle, chosen)
+    return tune(bundle, choice, chosen, batch_size=16, slices=slices, again=again)
+
+
+def test_tuning_measures_once_then_remembers(calibrated, monkeypatch):
+    monkeypatch.setattr(tuning_module, "usable_cores", lambda: 2)
+    asked = []
+
+    def fake_best(open_with, choices, batch):
+        asked.append(choices)
+        with open_with(choices[1]) as run:
+            assert run(batch).shape == (16, 4)
+        return choices[1], {"a": 1.0}
+
+    monkeypatch.setattr(tuning_module, "measured_best", fake_best)
+    first, second = tuned(calibrated), tuned(calibrated, slices=3)
+    assert (first.reason, second.reason) == ("measured now", "measured before")
+    assert first.options.on_cpu == second.options.on_cpu == Parallelism(1, 2)
+    assert len(asked) == 1
+    assert tuned(calibrated, again=True).reason == "measured now"
+
+
+def test_few_slices_are_not_worth_measuring(calibrated):
+    found = tuned(calibrated, slices=255)
+    assert (found.reason, found.options.on_cpu) == ("default", Parallelism())
+
+
+def test_threads_asked_for_are_left_alone(calibrated):
+    found = tuned(calibrated, threads=1)
+    assert (found.reason, found.options.on_cpu) == ("asked for", Parallelism(1))
+
+
+@pytest.mark.parametrize("fields", [{"threads": -1}, {"streams": 0}, {"streams": 1000}])
+def test_parallelism_out_of_range_is_refused(fields):
+    with pytest.raises(SpecError):
+        Parallelism(**fields)
