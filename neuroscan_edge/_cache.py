@@ -20,12 +20,19 @@ def cache_folder() -> Path:
     return Path(root) / "neuroscan-edge"
 
 
+def _own(status: os.stat_result) -> bool:
+    # Windows has neither: there a profile's folder is its user's alone.
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid == os.getuid() and not status.st_mode & _OTHERS_MAY_WRITE
+
+
 def read_own(path: Path, limit_bytes: int) -> bytes | None:
     """Read a file that this user wrote; None if there is none to trust, or it is larger."""
     try:
         for each in (path.parent, path):
             status = each.stat()
-            if status.st_uid != os.getuid() or status.st_mode & _OTHERS_MAY_WRITE:
+            if not _own(status):
                 return None
         return path.read_bytes() if path.stat().st_size <= limit_bytes else None
     except OSError:

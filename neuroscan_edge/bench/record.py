@@ -116,4 +116,9 @@ def read_record(path: Path) -> BenchRecord:
             f"{path} has schema {schema}, this version reads up to {BENCH_SCHEMA}; "
             "upgrade neuroscan-edge"
         )
+    scenarios, model = content["scenarios"], content["model"]
+    if not isinstance(scenarios, list) or not isinstance(model, dict) or "bundle" not in model:
+        raise BenchRecordError(f"{path} names no model or no scenarios; measure again")
+    if any(not isinstance(each, dict) or "scenario" not in each for each in scenarios):
+        raise BenchRecordError(f"{path} has a scenario without a name; measure again")
     return BenchRecord(content)

@@ -27,7 +27,7 @@ from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
 from neuroscan_edge.errors import SpecError, UsageError
 from neuroscan_edge.gpu.telemetry import GpuTelemetry, open_telemetry
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS
+from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS, PipelineOptions
 from neuroscan_edge.runtimes import (
     Choice,
     Runtime,
@@ -99,6 +99,8 @@ class BenchRequest:
     def __post_init__(self) -> None:
         if not 1 <= self.samples <= 100_000:
             raise SpecError(f"samples is {self.samples}; give 1 to 100000")
+        # Refused here as `classify` refuses them, and before anything is measured.
+        PipelineOptions(self.batch_size, self.workers or 1)
         if self.loadgen_rounds < 1:
             raise SpecError(f"LoadGen rounds is {self.loadgen_rounds}; give 1 or more")
         if not self.scenarios or not self.scopes:

@@ -1,5 +1,6 @@
 """MLPerf Inference's scenarios for one machine, and how long and how steadily to run them."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -75,6 +76,10 @@ class Pace:
     spread: float = 0.05
 
     def __post_init__(self) -> None:
+        for number in (self.warm_up_s, self.min_duration_s, self.max_duration_s, self.spread):
+            # NaN is neither below nor above a limit.
+            if not math.isfinite(number):
+                raise SpecError(f"a duration or the spread is {number}; give a finite number")
         if self.warm_up_s < 0:
             raise SpecError(f"warm-up is {self.warm_up_s} s; give 0 or more")
         if not 0 < self.min_duration_s <= self.max_duration_s:

@@ -188,6 +188,8 @@ def _check_places(*places: Path | None) -> None:
         # Told before minutes of measuring, not after.
         if place is not None and not place.absolute().parent.is_dir():
             raise UsageError(f"{place.parent} is not a folder; make it or write elsewhere")
+        if place is not None and place.is_dir():
+            raise UsageError(f"{place} is a folder; name a file")
 
 
 def _write(record: Any, output: Path | None, page: Path | None) -> None:

@@ -10,7 +10,9 @@ from neuroscan_edge.spec import RuntimeName
 
 
 def tune(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder with its FP32 graph.")],
+    bundle: Annotated[
+        str, typer.Argument(help="Bundle folder, or its name, with its FP32 graph in it.")
+    ],
     data: Annotated[
         Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set; its test split is judged on.")
     ],
@@ -37,6 +39,7 @@ def tune(
     Exit codes are those of parity.
     """
     with exit_codes():
+        from neuroscan_edge.bundle import find_bundle
         from neuroscan_edge.parity.gate import read_gate
         from neuroscan_edge.parity.outputs import Outputs, write_outputs
         from neuroscan_edge.parity.run import ParityRequest
@@ -47,8 +50,9 @@ def tune(
 
         outputs = Outputs(report=report)
         outputs.check()
+        folder = find_bundle(bundle)
         request = ParityRequest(
-            bundle=bundle,
+            bundle=folder,
             data=data,
             runtime=RuntimeOptions(runtime=runtime, threads=threads),
             baseline=baseline,
@@ -58,7 +62,7 @@ def tune(
         found = find(
             request, TuneOptions(images, max_plans), lambda line: typer.echo(line, err=True)
         )
-        write_outputs(found.parity, bundle, outputs)
+        write_outputs(found.parity, folder, outputs)
         typer.echo(found.reason)
         typer.echo(terminal_summary(found.parity.certificate))
         raise typer.Exit(found.parity.certificate.verdict.exit_code)

@@ -222,7 +222,10 @@ def store(bundle: Bundle, certificate: Certificate, engine: str | None = None) -
 def certificate_name(certificate: Certificate, engine: str | None = None) -> str:
     """Name the file of a certificate within its bundle; `engine` is the engine's folder."""
     subject = certificate.subject
-    stem = f"{subject.runtime}-{subject.precision}"
+    # What differs in these has a certificate of its own: one must not take the other's place.
+    stem = f"{subject.runtime}-{subject.precision}-{subject.device}"
+    if subject.precision is Precision.INT8 and subject.device == "cpu":
+        stem += f"-{subject.architecture}{'' if subject.exact_int8 else '-no-vnni'}"
     if engine is not None:
         # A name that a manifest may not list would make the bundle unusable.
         stem = "engine-" + re.sub(r"[^A-Za-z0-9_-]", "_", engine)

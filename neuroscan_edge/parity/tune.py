@@ -144,6 +144,8 @@ class _Search:
         fp16 = self._try(Candidate.of(Precision.FP16))
         int8 = self._try(Candidate.of(Precision.INT8))
         speeds = self._race(fp16, int8)
+        if fp16.passed and int8.agreement is None:
+            return fp16, "FP16 passes, and INT8 gives no answers on this runtime"
         if fp16.passed and speeds[fp16.name] >= AS_FAST * speeds[int8.name]:
             return fp16, (
                 f"FP16 passes and is as fast as INT8 on this runtime: "
@@ -230,9 +232,11 @@ class _Search:
         return judged
 
     def _race(self, *candidates: Candidate) -> dict[str, float]:
-        speeds = self._bench.race(candidates)
+        # What gave no answers would give none here either, and end the search.
+        runnable = [each for each in candidates if each.agreement is not None]
+        speeds = self._bench.race(runnable) if runnable else {}
         self._speeds.append(speeds)
-        return speeds
+        return {each.name: speeds.get(each.name, 0.0) for each in candidates}
 
     def _measure(self) -> None:
         model = equalized_graph(self._bundle, self._table)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 
 from neuroscan_edge._cache import cache_folder, read_own, write_own
 from neuroscan_edge.errors import SpecError
+from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
 from neuroscan_edge.spec import Preprocessing
 
@@ -141,7 +141,7 @@ def read_parallelism(key: Mapping[str, str]) -> Parallelism | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     # Of a machine that had more cores when it was measured.
-    return found if found.threads * found.streams <= (os.cpu_count() or 1) else None
+    return found if found.threads * found.streams <= usable_cores() else None
 
 
 def write_parallelism(

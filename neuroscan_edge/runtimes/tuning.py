@@ -93,5 +93,6 @@ def tuning_key(bundle: Bundle, choice: Choice, batch_size: int) -> dict[str, str
         "runtime": str(choice.installed.name),
         "version": choice.installed.version,
         "graph_sha256": sha256,
-        "batch": "one slice" if batch_size == 1 else "many slices",
+        # What may be chosen from: a small batch has fewer streams to try.
+        "choices": ", ".join(map(str, candidates(usable_cores(), batch_size))),
     }

@@ -223,3 +223,15 @@ def test_a_sweep_measures_every_batch_in_turns():
 @pytest.mark.parametrize(("largest", "step"), [(10, 2), (7.3, 2), (0.9, 0.2), (1234, 500), (0, 1)])
 def test_axes_are_stepped_in_round_numbers(largest, step):
     assert round_step(largest) == pytest.approx(step)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"scenarios": [{}]}, {"scenarios": {}}, {"model": {}}, {"model": None}], ids=str
+)
+def test_a_record_with_nameless_parts_is_refused(tmp_path, broken):
+    path = tmp_path / "record.json"
+    sections = ("verdict", "reasons", "machine", "software", "model", "options", "input")
+    content = dict.fromkeys(sections, {"bundle": "x"}) | {"schema": 1, "scenarios": []} | broken
+    path.write_text(json.dumps(content))
+    with pytest.raises(BenchRecordError, match="measure again"):
+        read_record(path)

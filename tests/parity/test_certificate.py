@@ -21,7 +21,9 @@ from neuroscan_edge.parity.summary import markdown_summary, terminal_summary
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
-STORED = "certificates/onnxruntime-int8.json"
+HERE = this_machine()
+KIND = f"{HERE.architecture}{'' if HERE.exact_int8 else '-no-vnni'}"
+STORED = f"certificates/onnxruntime-int8-cpu-{KIND}.json"
 
 
 @pytest.fixture(scope="module")
