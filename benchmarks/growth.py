@@ -4,7 +4,7 @@
 
 Files are repeated through hard links. Each count is a process of its own, since memory's peak is a
 process' own. With --tiny the network is one that takes almost no time, so that what is left, the
-pipeline, is seen to be flat in memory and linear in time over 100,000 slices in minutes.
+pipeline, shows its own memory and time over 100,000 slices in minutes.
 """
 
 import argparse

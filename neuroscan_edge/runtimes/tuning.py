@@ -16,7 +16,7 @@ from neuroscan_edge.runtimes.parallelism import (
     write_parallelism,
 )
 
-WORTH_MEASURING = 256
+WORTH_MEASURING = 4096
 """Slices from which on a run is long enough to repay the seconds that measuring takes."""
 
 

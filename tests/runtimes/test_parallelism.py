@@ -168,7 +168,7 @@ def test_streams_do_not_change_results_or_share_them(calibrated, runtime, count)
     np.testing.assert_array_equal(found, kept)
 
 
-def tuned(bundle, *, slices=1000, again=False, **options):
+def tuned(bundle, *, slices=10_000, again=False, **options):
     chosen = RuntimeOptions(Precision.INT8, runtime=RuntimeName.ONNXRUNTIME, **options)
     choice = choose_runtime(bundle, chosen)
     return tune(bundle, choice, chosen, batch_size=16, slices=slices, again=again)
@@ -193,7 +193,7 @@ def test_tuning_measures_once_then_remembers(calibrated, monkeypatch):
 
 
 def test_few_slices_are_not_worth_measuring(calibrated):
-    found = tuned(calibrated, slices=255)
+    found = tuned(calibrated, slices=4095)
     assert (found.reason, found.options.on_cpu) == ("default", Parallelism())
 
 
