@@ -60,6 +60,24 @@ class ScanTooLargeError(ScanError):
     kind = "too-large"
 
 
+class RejectedScanError(ScanError):
+    """The file is sound, but no slice that could be classified.
+
+    Parameters
+    ----------
+    finding : str
+        A `neuroscan_edge.findings.Finding` that rejects.
+    message : str
+        What was found.
+    """
+
+    kind = "rejected"
+
+    def __init__(self, finding: str, message: str) -> None:
+        super().__init__(message)
+        self.finding = finding
+
+
 class BundleError(NeuroScanError):
     """The bundle folder is not usable."""
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.errors import NeuroScanError, ScanError, SpecError
+from neuroscan_edge.errors import NeuroScanError, RejectedScanError, ScanError, SpecError
+from neuroscan_edge.findings import Finding
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.preprocess.packing import check_slice
 from neuroscan_edge.results import Result
@@ -100,6 +101,7 @@ class _Prepared:
     provenance: Provenance
     pixels: _UInt8 | None
     error: str | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def classify_files(
@@ -209,6 +211,9 @@ def _prepare(path: Path, steps: Steps, limits: Limits) -> list[_Prepared]:
             ready = steps.preprocess(scan.pixels, waiting)
             waiting += ready.size
             prepared.append(_Prepared(scan.provenance, ready))
+    except RejectedScanError as error:
+        provenance = Provenance(str(path), len(prepared))
+        prepared.append(_Prepared(provenance, None, findings=(Finding(error.finding),)))
     except ScanError as error:
         provenance = Provenance(str(path), len(prepared))
         prepared.append(_Prepared(provenance, None, f"{error.kind}: {error}"))
@@ -237,7 +242,9 @@ def _classify_batch(
     info = runtime.info
     for item in batch:
         probabilities = None if item.pixels is None else next(rows)
-        yield steps.conclude(item.provenance, bundle, info, probabilities, item.error)
+        yield steps.conclude(
+            item.provenance, bundle, info, probabilities, item.error, item.findings
+        )
 
 
 def _run(slices: list[_UInt8], bundle: Bundle, steps: Steps) -> Probabilities:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.bundle import Bundle
+from neuroscan_edge.findings import Decision, Finding
 from neuroscan_edge.runtimes.base import RuntimeInfo
 from neuroscan_edge.scans.scan import DicomUids, Provenance
 from neuroscan_edge.spec import RESEARCH_USE
@@ -36,6 +37,12 @@ class Result:
         ``<kind>: <what was found and what to do>``.
     certified : bool or None
         Whether a certificate is of what ran; None where that was not looked up.
+    decision : Decision or None
+        What becomes of the slice; None on error.
+    findings : tuple of Finding
+        Why a person must look, or why the slice was not classified.
+    outlier_score : float or None
+        How far the slice lies from those the model was trained on; None where it was not computed.
     """
 
     provenance: Provenance
@@ -45,6 +52,9 @@ class Result:
     info: RuntimeInfo
     error: str | None
     certified: bool | None = None
+    decision: Decision | None = None
+    findings: tuple[Finding, ...] = ()
+    outlier_score: float | None = None
 
     @classmethod
     def of(
@@ -54,17 +64,40 @@ class Result:
         info: RuntimeInfo,
         probabilities: npt.NDArray[np.float32] | None,
         error: str | None,
+        findings: tuple[Finding, ...] = (),
     ) -> "Result":
-        """Make a result from a row of probabilities, (classes,) float32, or an error."""
+        """Make a result from a row of probabilities, (classes,) float32, an error or a rejection.
+
+        `findings` are those of the input.
+        """
         if probabilities is None:
-            return cls(provenance, None, None, bundle.name, info, error)
+            decision = None if error else Decision.REJECTED
+            return cls(
+                provenance,
+                None,
+                None,
+                bundle.name,
+                info,
+                error,
+                decision=decision,
+                findings=findings,
+            )
         # Shortest text that reads back as the same float32.
         by_class = {
             label: float(str(value))
             for label, value in zip(bundle.labels, probabilities, strict=True)
         }
         prediction = bundle.labels[int(np.argmax(probabilities))]
-        return cls(provenance, prediction, by_class, bundle.name, info, None)
+        return cls(
+            provenance,
+            prediction,
+            by_class,
+            bundle.name,
+            info,
+            None,
+            decision=Decision.REFER if findings else Decision.ANSWER,
+            findings=findings,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as it is written to JSON lines."""
@@ -74,6 +107,9 @@ class Result:
             "frame": self.provenance.frame,
             "prediction": self.prediction,
             "probabilities": dict(self.probabilities) if self.probabilities is not None else None,
+            "decision": None if self.decision is None else str(self.decision),
+            "quality": [str(finding) for finding in self.findings],
+            "outlier_score": self.outlier_score,
             "model": self.model,
             "precision": str(self.info.precision),
             "runtime": self.info.runtime,
@@ -122,6 +158,9 @@ def _csv_columns(labels: tuple[str, ...]) -> list[str]:
         "frame",
         "prediction",
         *probabilities,
+        "decision",
+        "quality",
+        "outlier_score",
         "model",
         "precision",
         "runtime",
@@ -138,6 +177,7 @@ def _csv_columns(labels: tuple[str, ...]) -> list[str]:
 def _csv_row(result: Result, labels: tuple[str, ...]) -> str:
     record = result.to_json()
     probabilities = record.pop("probabilities") or {}
+    record["quality"] = " ".join(record["quality"])
     record |= {f"probability_{label}": probabilities.get(label) for label in labels}
     return _csv_line([record[column] for column in _csv_columns(labels)])
 
@@ -153,7 +193,10 @@ def _table_row(result: Result, width: int) -> str:
     path = "".join(char if char.isprintable() else "?" for char in result.provenance.path)
     if result.provenance.frame:
         path += f" frame {result.provenance.frame}"
+    findings = ", ".join(map(str, result.findings))
     if result.probabilities is None:
-        return f"{'error':<{width}}  {'-':>10}  {path}: {result.error}\n"
+        word = "error" if result.error else "rejected"
+        return f"{word:<{width}}  {'-':>10}  {path}: {result.error or findings}\n"
     confidence = f"{max(result.probabilities.values()):.1%}"
-    return f"{result.prediction:<{width}}  {confidence:>10}  {path}\n"
+    note = f": refer, {findings}" if findings else ""
+    return f"{result.prediction:<{width}}  {confidence:>10}  {path}{note}\n"

@@ -24,21 +24,21 @@ MAX_BATCH = 1024
 """Most slices a batch."""
 
 
-class _Word(str, Enum):
+class Word(str, Enum):
     """A string enumeration that prints as its value (StrEnum needs Python 3.11)."""
 
     def __str__(self) -> str:
         return str(self.value)
 
 
-class Interpolation(_Word):
+class Interpolation(Word):
     """Resize kernels that have a bit-exact reference, named as in OpenCV."""
 
     LINEAR = "linear"
     NEAREST = "nearest"
 
 
-class Precision(_Word):
+class Precision(Word):
     """Precision of a graph or engine."""
 
     FP32 = "fp32"
@@ -46,7 +46,7 @@ class Precision(_Word):
     INT8 = "int8"
 
 
-class RuntimeName(_Word):
+class RuntimeName(Word):
     """Inference runtimes, by the words that commands and records use."""
 
     TENSORRT = "tensorrt"
@@ -60,7 +60,7 @@ class RuntimeName(_Word):
         return self in {RuntimeName.TENSORRT, RuntimeName.TENSORRT_RTX}
 
 
-class PreprocessOn(_Word):
+class PreprocessOn(Word):
     """Where slices are preprocessed; the bytes are the same."""
 
     AUTO = "auto"
@@ -68,7 +68,7 @@ class PreprocessOn(_Word):
     CUDA = "cuda"
 
 
-class CalibrationMethod(_Word):
+class CalibrationMethod(Word):
     """How an activation's range is taken from the values seen."""
 
     MINMAX = "minmax"

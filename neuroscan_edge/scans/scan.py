@@ -35,6 +35,31 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a file says of its slice beside the pixels; nothing that names a person.
+
+    Parameters
+    ----------
+    modality : str or None
+        DICOM Modality; None where there is none, as in a raster image.
+    image_type : tuple of str
+        The values of DICOM Image Type, of the frame where it has its own.
+    body_part : str or None
+        DICOM Body Part Examined.
+    burned_in_annotation : bool
+        Whether the header says that text is burned into the pixels.
+    colour : bool
+        Whether the image was in colour, more than a grey image stored in three channels is.
+    """
+
+    modality: str | None = None
+    image_type: tuple[str, ...] = ()
+    body_part: str | None = None
+    burned_in_annotation: bool = False
+    colour: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """One decoded slice.
 
@@ -44,10 +69,13 @@ class Scan:
         Grey levels, 0 black, 255 white; H and W at least 1.
     provenance : Provenance
         Where it came from.
+    facts : SourceFacts
+        What its file says of it.
     """
 
     pixels: npt.NDArray[np.uint8]
     provenance: Provenance
+    facts: SourceFacts = field(default_factory=SourceFacts)
 
 
 @dataclass(frozen=True, slots=True)
