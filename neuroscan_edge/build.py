@@ -32,6 +32,7 @@ from neuroscan_edge.errors import (
     SpecError,
     UsageError,
 )
+from neuroscan_edge.judging import HEATMAPS
 from neuroscan_edge.layer_plan import LayerPlan, layer_plan
 from neuroscan_edge.machine import Machine, this_machine
 from neuroscan_edge.spec import MAX_BATCH, Precision, RuntimeName
@@ -64,6 +65,8 @@ class BuildOptions:
         File with timings of earlier builds, for TensorRT; made if absent.
     output : Path or None
         Folder for the engine; None is inside the bundle.
+    heatmaps : bool
+        Whether the engine also draws: every batch then costs what its heatmaps cost.
     """
 
     runtime: RuntimeName | None = None
@@ -74,6 +77,7 @@ class BuildOptions:
     workspace_mib: int | None = None
     timing_cache: Path | None = None
     output: Path | None = None
+    heatmaps: bool = False
 
     def __post_init__(self) -> None:
         batch = self.batch
@@ -131,7 +135,9 @@ def build_engine(bundle: Bundle, options: BuildOptions, report: Report) -> Store
         _require_exact_int8(machine)
     source = bundle.graph(precision)
     calibration = _calibration(bundle) if precision is Precision.INT8 else None
-    data, plan = graph_for(source, runtime.name, exact_int8=machine.exact_int8)
+    data, plan = graph_for(
+        source, runtime.name, exact_int8=machine.exact_int8, heatmaps=options.heatmaps
+    )
     started = time.perf_counter()
     if runtime.name.on_gpu:
         compiled = _compile_tensorrt(bundle, data, runtime, machine, options, report)
@@ -167,12 +173,15 @@ def build_engine(bundle: Bundle, options: BuildOptions, report: Report) -> Store
             "workspace_mib": options.workspace_mib,
         },
         build_s=build_s,
+        extra_outputs=extra_outputs(data, bundle),
     )
     folder = options.output or bundle.folder / ENGINES / _folder_name(manifest)
     return write_engine(folder, manifest, compiled.files)
 
 
-def graph_for(source: Graph, runtime: RuntimeName, *, exact_int8: bool) -> tuple[bytes, LayerPlan]:
+def graph_for(
+    source: Graph, runtime: RuntimeName, *, exact_int8: bool, heatmaps: bool = False
+) -> tuple[bytes, LayerPlan]:
     """Return the form of a graph that a runtime is fastest on, and its plan.
 
     The same graph gives the same bytes on processors of the same kind; see `to_cpu_int8`.
@@ -182,14 +191,31 @@ def graph_for(source: Graph, runtime: RuntimeName, *, exact_int8: bool) -> tuple
     from neuroscan_edge.gpu_form import to_gpu_int8
 
     model = onnx.load_from_string(source.data)
-    if source.precision is not Precision.INT8:
-        return source.data, layer_plan(model)
     plan = layer_plan(model)
+    if heatmaps:
+        from neuroscan_edge.judging.graph import with_heatmaps
+
+        model = with_heatmaps(model)
+    elif source.precision is not Precision.INT8:
+        return source.data, plan
+    if source.precision is not Precision.INT8:
+        return bytes(model.SerializeToString(deterministic=True)), plan
     if runtime.on_gpu:
         model = to_gpu_int8(model)
     else:
         model = to_cpu_int8(model, runtime, exact_int8=exact_int8)
     return bytes(model.SerializeToString(deterministic=True)), plan
+
+
+def extra_outputs(graph: bytes, bundle: Bundle) -> tuple[dict[str, Any], ...]:
+    """List what a graph gives beside the probabilities: name, dtype and shape of each."""
+    onnx = require("onnx", extra="cpu", why="to read the graph")
+    found = list(bundle.extra_outputs)
+    for value in onnx.load_from_string(graph).graph.output:
+        if value.name == HEATMAPS:
+            sizes = [each.dim_value for each in value.type.tensor_type.shape.dim[1:]]
+            found.append({"name": HEATMAPS, "dtype": "float32", "shape": ["batch", *sizes]})
+    return tuple(found)
 
 
 def preferred_runtime(machine: Machine) -> RuntimeName:
@@ -342,4 +368,5 @@ def _built_on(machine: Machine) -> dict[str, str | None]:
 
 def _folder_name(manifest: EngineManifest) -> str:
     gpus = [f"sm_{each.replace('.', '')}" for each in manifest.compute_capabilities] or ["cpu"]
-    return "-".join([str(manifest.runtime), str(manifest.precision), *gpus])
+    drawing = ["heatmaps"] if manifest.gives_heatmaps else []
+    return "-".join([str(manifest.runtime), str(manifest.precision), *gpus, *drawing])

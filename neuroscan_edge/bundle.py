@@ -18,8 +18,10 @@ from neuroscan_edge.errors import (
     BundleIntegrityError,
     BundleVersionError,
     PrecisionNotAvailableError,
+    SpecError,
     UsageError,
 )
+from neuroscan_edge.judging import OUTLIER_SCORE, Judging
 from neuroscan_edge.spec import RESEARCH_USE, Precision, Preprocessing
 
 BUNDLE_SCHEMA = 1
@@ -75,6 +77,8 @@ class Bundle:
         Every file but the manifest.
     manifest : mapping
         The whole of model.json.
+    judging : Judging
+        When a classification is an answer.
     """
 
     folder: Path
@@ -85,6 +89,14 @@ class Bundle:
     output_name: str
     files: Mapping[str, FileRecord]
     manifest: Mapping[str, Any] = field(repr=False)
+    judging: Judging = Judging()
+
+    @property
+    def extra_outputs(self) -> tuple[dict[str, Any], ...]:
+        """Outputs of its graphs beside the probabilities: name, dtype and shape of each."""
+        if not self.judging.outliers:
+            return ()
+        return ({"name": OUTLIER_SCORE, "dtype": "float32", "shape": ["batch"]},)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -152,8 +164,11 @@ def open_bundle(folder: Path) -> Bundle:
             output_name=_text(manifest["output"]["name"]),
             files=_file_records(manifest["files"]),
             manifest=manifest,
+            judging=_judging(manifest),
         )
         stated = manifest["preprocessing_sha256"]
+    except SpecError as error:
+        raise BundleError(f"{folder / MANIFEST}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
             f"{folder / MANIFEST} is malformed ({error!r}); copy the bundle again"
@@ -329,6 +344,11 @@ def _file_records(files: Mapping[str, Any]) -> dict[str, FileRecord]:
             raise ValueError(f"record of {name!r}")
         records[name] = FileRecord(digest, size)
     return records
+
+
+def _judging(manifest: Mapping[str, Any]) -> Judging:
+    stated = manifest.get("judging")
+    return Judging() if stated is None else Judging.from_json(stated)
 
 
 def _labels(values: Any) -> tuple[str, ...]:

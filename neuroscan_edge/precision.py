@@ -16,6 +16,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from neuroscan_edge.errors import CalibrationError, ExportError
+from neuroscan_edge.judging.outputs import PREFIX
 
 _ZERO_POINT = "zero_point/int8"
 _UNSIGNED_ZERO_POINT = "zero_point/uint8"
@@ -62,6 +63,8 @@ class QuantizationPlan:
 def to_fp16(model: ModelProto) -> ModelProto:
     """Type a graph as FP16 between its uint8 input and its float32 softmax.
 
+    What judging added stays float32.
+
     Raises
     ------
     ExportError
@@ -70,7 +73,7 @@ def to_fp16(model: ModelProto) -> ModelProto:
     typed = _copy(model)
     graph = typed.graph
     for initializer in graph.initializer:
-        if initializer.data_type == TensorProto.FLOAT:
+        if initializer.data_type == TensorProto.FLOAT and not initializer.name.startswith(PREFIX):
             values = numpy_helper.to_array(initializer)
             if np.abs(values).max(initial=0.0) > _FP16_MAX:
                 raise ExportError(
@@ -81,7 +84,7 @@ def to_fp16(model: ModelProto) -> ModelProto:
             initializer.CopyFrom(rounded)
     nodes: list[NodeProto] = []
     for node in graph.node:
-        if node.op_type == "Cast":
+        if node.op_type == "Cast" and not node.name.startswith(PREFIX):
             target = next(each for each in node.attribute if each.name == "to")
             if target.i == TensorProto.FLOAT:
                 target.i = TensorProto.FLOAT16

@@ -66,6 +66,9 @@ def build_engine(
         bool,
         typer.Option("--allow-overlap", help="As in parity, for --precision auto."),
     ] = False,
+    heatmaps: Annotated[
+        bool, typer.Option("--heatmaps", help="An engine that also draws; classify --heatmaps.")
+    ] = False,
 ) -> None:
     """Compile a bundle's graph into an engine for one runtime and GPU, with its manifest.
 
@@ -88,6 +91,7 @@ def build_engine(
             workspace_mib=workspace_mib,
             timing_cache=timing_cache,
             output=output,
+            heatmaps=heatmaps,
         )
         if precision is PrecisionChoice.AUTO:
             raise typer.Exit(

@@ -15,6 +15,7 @@ from neuroscan_edge.errors import (
     EnginePlatformError,
     EngineVersionError,
 )
+from neuroscan_edge.judging.outputs import HEATMAPS
 from neuroscan_edge.machine import Machine
 
 
@@ -147,6 +148,10 @@ def _check_contract(engine: StoredEngine, bundle: Bundle) -> None:
         "preprocessing": (manifest.preprocessing_sha256, bundle.preprocessing.sha256),
         "input": (dict(manifest.input), bundle.manifest["input"]),
         "output": (dict(manifest.output), bundle.manifest["output"]),
+        "extra outputs": (
+            [dict(each) for each in manifest.extra_outputs if each["name"] != HEATMAPS],
+            list(bundle.extra_outputs),
+        ),
         "graph": (manifest.graph["source_sha256"], graph.sha256 if graph else "none"),
     }
     for what, (found, wanted) in sides.items():

@@ -16,6 +16,7 @@ from neuroscan_edge.errors import (
     EngineSchemaError,
     OutputError,
 )
+from neuroscan_edge.judging.outputs import HEATMAPS
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
 ENGINE_SCHEMA = 1
@@ -87,6 +88,8 @@ class EngineManifest:
         Options of the builder.
     build_s : float
         How long the build took, in seconds.
+    extra_outputs : tuple of mapping
+        Name, dtype and shape of each output beside the probabilities.
     """
 
     model: str
@@ -108,6 +111,12 @@ class EngineManifest:
     labels: tuple[str, ...]
     builder: Mapping[str, Any]
     build_s: float
+    extra_outputs: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def gives_heatmaps(self) -> bool:
+        """Whether the engine was built to draw."""
+        return any(output["name"] == HEATMAPS for output in self.extra_outputs)
 
     @property
     def engine_sha256(self) -> str:
@@ -139,6 +148,8 @@ class EngineManifest:
         fields["batch"] = BatchProfile(**fields["batch"])
         for name in ("labels", "compute_capabilities"):
             fields[name] = tuple(_words(name, fields[name]))
+        # Engines of earlier versions have none.
+        fields["extra_outputs"] = tuple(fields.get("extra_outputs", ()))
         _check_values(fields)
         return cls(**fields)
 
@@ -301,12 +312,11 @@ def _check_values(fields: Mapping[str, Any]) -> None:
     sizes = (batch.min, batch.opt, batch.max)
     if not all(isinstance(each, int) for each in sizes) or not 1 <= min(sizes) <= max(sizes):
         raise ValueError(f"batch {sizes}")
-    for side in ("input", "output"):
-        tensor = fields[side]
+    for tensor in (fields["input"], fields["output"], *fields["extra_outputs"]):
         if not isinstance(tensor["name"], str) or not isinstance(tensor["shape"], list):
-            raise ValueError(f"{side} {tensor!r}")
+            raise ValueError(f"tensor {tensor!r}")
         if not isinstance(tensor["dtype"], str):
-            raise ValueError(f"{side} {tensor!r}")
+            raise ValueError(f"tensor {tensor!r}")
     for name in ("model", "runtime_version", "platform", "preprocessing_sha256"):
         if not isinstance(fields[name], str):
             raise ValueError(f"{name} {fields[name]!r}")

@@ -1,5 +1,6 @@
 """Host and device memory of one batch in flight, owned in one place."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -76,20 +77,28 @@ class BatchSlot:
         ``pycuda.driver``.
     input_shape : tuple of int
         Largest batch in, (N, H, W, 1) uint8.
-    output_shape : tuple of int
-        Largest batch out, (N, classes) float32.
+    output_shapes : mapping of str to tuple of int
+        Largest batch out, (N, ...) float32, by tensor name.
     """
 
     def __init__(
-        self, driver: Any, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+        self,
+        driver: Any,
+        input_shape: tuple[int, ...],
+        output_shapes: Mapping[str, tuple[int, ...]],
     ) -> None:
         self.host_in: npt.NDArray[np.uint8] = driver.pagelocked_empty(input_shape, np.uint8)
-        self.host_out: npt.NDArray[np.float32] = driver.pagelocked_empty(output_shape, np.float32)
+        self.host_out: dict[str, npt.NDArray[np.float32]] = {
+            name: driver.pagelocked_empty(shape, np.float32)
+            for name, shape in output_shapes.items()
+        }
         self.device_in = driver.mem_alloc(self.host_in.nbytes)
+        self.device_out: dict[str, Any] = {}
         try:
-            self.device_out = driver.mem_alloc(self.host_out.nbytes)
+            for name, host in self.host_out.items():
+                self.device_out[name] = driver.mem_alloc(host.nbytes)
         except BaseException:
-            self.device_in.free()
+            self._free_tensors()
             raise
         self.copied = driver.Event(driver.event_flags.DISABLE_TIMING)
         self.done = driver.Event(driver.event_flags.DISABLE_TIMING)
@@ -98,5 +107,10 @@ class BatchSlot:
     def free(self) -> None:
         """Free the device memory now rather than when Python gets to it."""
         self.staging.free()
+        self._free_tensors()
+
+    def _free_tensors(self) -> None:
         self.device_in.free()
-        self.device_out.free()
+        for memory in self.device_out.values():
+            memory.free()
+        self.device_out.clear()

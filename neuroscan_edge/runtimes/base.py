@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from neuroscan_edge.judging.outputs import HEATMAPS, OUTLIER_SCORE
 from neuroscan_edge.spec import Precision
 
 UInt8Batch = npt.NDArray[np.uint8]
@@ -72,6 +73,53 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """All that a model gives for a batch; the caller owns every array.
+
+    Parameters
+    ----------
+    probabilities : (N, C) float32
+        Of the classes.
+    outlier_scores : (N,) float32 or None
+        How far each slice lies from training; None where the graph does not give it.
+    heatmaps : (N, C, H, W) float32 or None
+        Grad-CAM of every class; None unless the model was opened with them.
+    """
+
+    probabilities: Probabilities
+    outlier_scores: npt.NDArray[np.float32] | None = None
+    heatmaps: npt.NDArray[np.float32] | None = None
+
+    @classmethod
+    def named(cls, names: Sequence[str], values: Sequence[npt.NDArray[np.float32]]) -> "Outputs":
+        """Make it of the probabilities and what else a graph gives, by the outputs' names."""
+        others = dict(zip(names[1:], values[1:], strict=True))
+        return cls(values[0], others.get(OUTLIER_SCORE), others.get(HEATMAPS))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Outputs"]) -> "Outputs":
+        """Put the outputs of a batch's parts together, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        scores = [each.outlier_scores for each in parts if each.outlier_scores is not None]
+        maps = [each.heatmaps for each in parts if each.heatmaps is not None]
+        return cls(
+            np.concatenate([each.probabilities for each in parts]),
+            np.concatenate(scores) if scores else None,
+            np.concatenate(maps) if maps else None,
+        )
+
+
+@runtime_checkable
+class JudgingRuntime(Protocol):
+    """A runtime that also gives what a graph has beside its probabilities."""
+
+    def outputs(self, batch: UInt8Batch) -> Outputs:
+        """Classify a batch, (N, H, W, 1) uint8, and give all of the graph's outputs."""
+        ...
+
+
 @runtime_checkable
 class RawSliceRuntime(Protocol):
     """A runtime that can also preprocess, on the device that it computes on.
@@ -92,6 +140,10 @@ class RawSliceRuntime(Protocol):
         `neuroscan_edge.preprocess.packing.check_slice`. Returns (N, classes) float32, which the
         caller owns.
         """
+        ...
+
+    def outputs_raw(self, slices: Sequence[UInt8Slice]) -> Outputs:
+        """Preprocess and classify as `run_raw` does, and give all of the graph's outputs."""
         ...
 
 

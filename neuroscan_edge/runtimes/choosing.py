@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.engine.checks import verify_engine
+from neuroscan_edge.engine.checks import rebuild_command, verify_engine
 from neuroscan_edge.engine.flavours import Installed, installed
 from neuroscan_edge.engine.manifest import StoredEngine, find_engines, open_engine
 from neuroscan_edge.errors import (
+    EngineContractError,
     EngineError,
     EngineMissingError,
     MissingDependencyError,
@@ -51,6 +52,8 @@ class RuntimeOptions:
         Where to preprocess; auto takes the GPU with a GPU's engine.
     parallelism : Parallelism or None
         Threads and streams on a CPU, in place of `threads`.
+    heatmaps : bool
+        Whether the model also draws heatmaps.
     """
 
     precision: Precision | None = None
@@ -60,6 +63,7 @@ class RuntimeOptions:
     batch_size: int | None = None
     preprocess: PreprocessOn = PreprocessOn.AUTO
     parallelism: Parallelism | None = None
+    heatmaps: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.threads <= MAX_THREADS:
@@ -146,6 +150,13 @@ def _choose_engine(
         )
     here = installed(options.runtime or manifest.runtime, _WHY)
     verify_engine(engine, bundle, here, machine, options.batch_size)
+    if options.heatmaps and not manifest.gives_heatmaps:
+        raise EngineContractError(
+            str(folder),
+            found="an engine without heatmaps",
+            wanted="one that draws",
+            fix=f"{rebuild_command(bundle, engine)} --heatmaps",
+        )
     return Choice(here, manifest.precision, "asked for", engine)
 
 
@@ -194,7 +205,7 @@ def _fitting_engine(
 ) -> tuple[StoredEngine | None, EngineError | None]:
     """Find the preferred engine in the bundle that fits, and why the first other one does not."""
     refusal: EngineError | None = None
-    for engine in _engines(bundle, here.name, options.precision):
+    for engine in _engines(bundle, here.name, options):
         try:
             verify_engine(engine, bundle, here, machine, options.batch_size)
         except EngineError as error:
@@ -204,9 +215,7 @@ def _fitting_engine(
     return None, refusal
 
 
-def _engines(
-    bundle: Bundle, name: RuntimeName, precision: Precision | None
-) -> Iterator[StoredEngine]:
+def _engines(bundle: Bundle, name: RuntimeName, options: RuntimeOptions) -> Iterator[StoredEngine]:
     found: list[StoredEngine] = []
     for folder in find_engines(bundle):
         try:
@@ -215,20 +224,25 @@ def _engines(
             # Listed, with what is wrong, by `inspect` and `doctor`.
             continue
     preference = _GPU_PREFERENCE if name.on_gpu else _CPU_PREFERENCE
-    for each in (precision,) if precision else preference:
+    found.sort(key=lambda engine: engine.manifest.gives_heatmaps)
+    for each in (options.precision,) if options.precision else preference:
         for engine in found:
-            if engine.manifest.runtime is name and engine.manifest.precision is each:
+            manifest = engine.manifest
+            fits = manifest.runtime is name and manifest.precision is each
+            # One that draws serves too where no drawing is asked for, but slower: it comes last.
+            if fits and manifest.gives_heatmaps >= options.heatmaps:
                 yield engine
 
 
 def _no_engine(bundle: Bundle, options: RuntimeOptions, here: Installed) -> EngineMissingError:
     precision = options.precision or Precision.FP16
+    drawing = " --heatmaps" if options.heatmaps else ""
     return EngineMissingError(
         str(bundle.folder),
         found=f"no {here.name} engine",
         wanted="one built for this GPU",
         fix=f'run "neuroscan-edge build-engine {bundle.folder} --runtime {here.name} '
-        f'--precision {precision}"',
+        f'--precision {precision}{drawing}"',
     )
 
 

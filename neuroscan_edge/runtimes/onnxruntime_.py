@@ -1,5 +1,6 @@
 """ONNX Runtime, on the CPU or through its CUDA provider."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
@@ -9,8 +10,9 @@ import numpy as np
 
 from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle, Graph
-from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
-from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.errors import RuntimeNotAvailableError
+from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.contract import Tensor, output_names
 from neuroscan_edge.runtimes.parallelism import Parallelism, shares
 from neuroscan_edge.spec import Precision, RuntimeName
 
@@ -98,13 +100,15 @@ class OnnxRuntime:
                 f"ONNX Runtime {ort.__version__} did not load its {provider}; install the CUDA and "
                 "cuDNN it wants, or give another --runtime"
             )
-        _check_contract(self._session, bundle)
+        self._names = output_names(
+            bundle, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
+        )
         self._streams = parallelism.streams
         # The caller's own thread is one of the streams.
         others = parallelism.streams - 1
         self._pool = ThreadPoolExecutor(others, "stream") if others else None
-        self._input, self._output = bundle.input_name, bundle.output_name
-        self._bound = BoundBatches(self._session, self._input, self._output) if cuda else None
+        self._input = bundle.input_name
+        self._bound = BoundBatches(self._session, self._input, self._names) if cuda else None
         self._slice_shape = (*bundle.preprocessing.shape, 1)
         self._info = RuntimeInfo(
             "onnxruntime",
@@ -142,23 +146,32 @@ class OnnxRuntime:
             self._pool.shutdown()
         del self._bound, self._session
 
+    @property
+    def output_names(self) -> list[str]:
+        """Outputs of the graph, the probabilities' first."""
+        return self._names
+
     def warm_up(self, batch_size: int) -> None:
         """Run one batch of black slices: CUDA loads and chooses its kernels on first use."""
         self(np.zeros((batch_size, *self._slice_shape), np.uint8))
 
     def __call__(self, batch: UInt8Batch) -> Probabilities:
         """Classify a batch: (N, H, W, 1) uint8 to (N, classes) float32."""
+        return self.outputs(batch).probabilities
+
+    def outputs(self, batch: UInt8Batch) -> Outputs:
+        """Classify a batch, (N, H, W, 1) uint8, and give all of the graph's outputs."""
         if self._bound is not None:
             return self._bound(batch)
         if self._pool is None or len(batch) == 1:
             return self._run(batch)
         first, *others = shares(len(batch), self._streams)
         waiting = [self._pool.submit(self._run, batch[share]) for share in others]
-        return np.concatenate([self._run(batch[first]), *(each.result() for each in waiting)])
+        return Outputs.joined([self._run(batch[first]), *(each.result() for each in waiting)])
 
-    def _run(self, batch: UInt8Batch) -> Probabilities:
-        outputs: list[Any] = self._session.run([self._output], {self._input: batch})
-        return np.asarray(outputs[0], np.float32)
+    def _run(self, batch: UInt8Batch) -> Outputs:
+        outputs: list[Any] = self._session.run(self._names, {self._input: batch})
+        return Outputs.named(self._names, [np.asarray(each, np.float32) for each in outputs])
 
 
 class BoundBatches:
@@ -169,34 +182,37 @@ class BoundBatches:
     Parameters
     ----------
     session : onnxruntime.InferenceSession
-        With one input and one output.
-    input_name, output_name : str
-        Their names.
+        With one input.
+    input_name : str
+        Of the input.
+    output_names : sequence of str
+        Of what is given, in this order.
     device : str
         ``cuda``, or ``cpu``.
     """
 
     def __init__(
-        self, session: Any, input_name: str, output_name: str, device: str = "cuda"
+        self, session: Any, input_name: str, output_names: Sequence[str], device: str = "cuda"
     ) -> None:
         self._session = session
-        self._input, self._output = input_name, output_name
+        self._input, self._outputs = input_name, tuple(output_names)
         self._device = device
         # One size at a time: a run has one, and a smaller batch at its end.
         self._shape: tuple[int, ...] = ()
         self._value: Any = None
         self._binding: Any = None
 
-    def __call__(self, batch: UInt8Batch) -> Probabilities:
-        """Classify a batch: (N, H, W, 1) uint8 to (N, classes) float32."""
+    def __call__(self, batch: UInt8Batch) -> Outputs:
+        """Classify a batch, (N, H, W, 1) uint8, and give the named outputs."""
         contiguous = np.ascontiguousarray(batch)
         if contiguous.shape != self._shape:
             self._bind(contiguous)
         else:
             self._value.update_inplace(contiguous)
         self._session.run_with_iobinding(self._binding)
-        # A copy on the host, which is the caller's.
-        return np.array(self._binding.get_outputs()[0].numpy(), np.float32)
+        # Copies on the host, which are the caller's.
+        values = [np.array(each.numpy(), np.float32) for each in self._binding.get_outputs()]
+        return Outputs.named(self._outputs, values)
 
     def _bind(self, batch: UInt8Batch) -> None:
         # The memory of the size before is given back first.
@@ -205,26 +221,15 @@ class BoundBatches:
         value = ort.OrtValue.ortvalue_from_numpy(batch.copy(), self._device, 0)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._input, value)
-        binding.bind_output(self._output, self._device)
+        for name in self._outputs:
+            binding.bind_output(name, self._device)
         self._value, self._binding, self._shape = value, binding, batch.shape
 
 
-def _check_contract(session: Any, bundle: Bundle) -> None:
-    height, width = bundle.preprocessing.shape
-    wanted = (
-        [(bundle.input_name, "tensor(uint8)", [height, width, 1])],
-        [(bundle.output_name, "tensor(float)", [len(bundle.labels)])],
-    )
+def _tensors(values: Any) -> list[Tensor]:
+    dtypes = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
     # All but the batch dimension, which is open.
-    found = tuple(
-        [(each.name, each.type, each.shape[1:]) for each in side]
-        for side in (session.get_inputs(), session.get_outputs())
-    )
-    if found != wanted:
-        raise BundleError(
-            f"the graph in {bundle.folder} has inputs and outputs {found}, model.json states "
-            f"{wanted}; copy or export the bundle again"
-        )
+    return [(each.name, dtypes.get(each.type, each.type), list(each.shape[1:])) for each in values]
 
 
 def _cpu_form(graph: Graph) -> bytes:

@@ -15,7 +15,7 @@ from neuroscan_edge.preprocess.cuda import STAGING_LIMIT_BYTES
 from neuroscan_edge.preprocess.cuda_batches import CudaBatches
 from neuroscan_edge.preprocess.cuda_check import open_checked
 from neuroscan_edge.preprocess.packing import pieces
-from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch, UInt8Slice
+from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch, UInt8Slice
 from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
 _DEVICE = "cuda"
@@ -58,7 +58,7 @@ class RawOnnxRuntime:
         fall_back: bool,
     ) -> None:
         self._runtime, self._session = runtime, session
-        self._input, self._output = bundle.input_name, bundle.output_name
+        self._input, self._names = bundle.input_name, runtime.output_names
         self._max_batch = max_batch
         self._shape = (*bundle.preprocessing.shape, 1)
         self._cpu = CpuPreprocessor(bundle.preprocessing) if fall_back else None
@@ -97,10 +97,18 @@ class RawOnnxRuntime:
 
     def run_raw(self, slices: Sequence[UInt8Slice]) -> Probabilities:
         """Preprocess and classify (H, W) uint8 slices of any sizes: to (N, classes) float32."""
-        cut = pieces(slices, self._max_batch, STAGING_LIMIT_BYTES)
-        return np.concatenate([self._piece(slices[each]) for each in cut])
+        return self.outputs_raw(slices).probabilities
 
-    def _piece(self, slices: Sequence[UInt8Slice]) -> Probabilities:
+    def outputs(self, batch: UInt8Batch) -> Outputs:
+        """Classify a preprocessed batch, and give all of the graph's outputs."""
+        return self._runtime.outputs(batch)
+
+    def outputs_raw(self, slices: Sequence[UInt8Slice]) -> Outputs:
+        """Preprocess and classify slices, and give all of the graph's outputs."""
+        cut = pieces(slices, self._max_batch, STAGING_LIMIT_BYTES)
+        return Outputs.joined([self._piece(slices[each]) for each in cut])
+
+    def _piece(self, slices: Sequence[UInt8Slice]) -> Outputs:
         try:
             address = self._batches.on_device(slices)
         except DeviceMemoryError as error:
@@ -109,13 +117,15 @@ class RawOnnxRuntime:
             self._substituted += len(slices)
             said = f"{self._place}, and of {self._substituted} slices on the CPU: {error}"
             self._info = replace(self._info, preprocessing=said)
-            return self._runtime(np.stack([self._cpu(each) for each in slices])[..., None])
+            return self._runtime.outputs(np.stack([self._cpu(each) for each in slices])[..., None])
         # ONNX Runtime works on a stream of its own, which does not wait for this one.
         self._batches.synchronize()
         binding = self._session.io_binding()
         shape = (len(slices), *self._shape)
         binding.bind_input(self._input, _DEVICE, 0, np.uint8, shape, address)
-        binding.bind_output(self._output, _DEVICE)
+        for name in self._names:
+            binding.bind_output(name, _DEVICE)
         self._session.run_with_iobinding(binding)
-        # A copy on the host, which is the caller's.
-        return np.array(binding.get_outputs()[0].numpy(), np.float32)
+        # Copies on the host, which are the caller's.
+        values = [np.array(each.numpy(), np.float32) for each in binding.get_outputs()]
+        return Outputs.named(self._names, values)

@@ -7,8 +7,9 @@ import numpy as np
 
 from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
-from neuroscan_edge.runtimes.base import Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.errors import RuntimeNotAvailableError
+from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.contract import Tensor, output_names
 from neuroscan_edge.runtimes.parallelism import Parallelism, shares
 from neuroscan_edge.spec import Precision, RuntimeName
 
@@ -75,9 +76,8 @@ class OpenVinoRuntime:
             raise RuntimeNotAvailableError(
                 f"OpenVINO {version} cannot load the {precision} graph: {error}"
             ) from error
-        _check_contract(compiled, bundle)
+        self._names = output_names(bundle, _tensors(compiled.inputs), _tensors(compiled.outputs))
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
-        self._output = bundle.output_name
         self._info = RuntimeInfo(str(RuntimeName.OPENVINO), version, "cpu", precision, sha256)
 
     @property
@@ -98,6 +98,10 @@ class OpenVinoRuntime:
 
     def __call__(self, batch: UInt8Batch) -> Probabilities:
         """Classify a batch: (N, H, W, 1) uint8 to (N, classes) float32."""
+        return self.outputs(batch).probabilities
+
+    def outputs(self, batch: UInt8Batch) -> Outputs:
+        """Classify a batch, (N, H, W, 1) uint8, and give all of the graph's outputs."""
         running = []
         for request, share in zip(
             self._requests, shares(len(batch), len(self._requests)), strict=False
@@ -108,11 +112,13 @@ class OpenVinoRuntime:
             running.append((request, piece))
         for request, _ in running:
             request.wait()
-        # A copy: the request's own output is overwritten by the next call.
-        pieces = [
-            np.array(request.results[self._output], np.float32, copy=True) for request, _ in running
-        ]
-        return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return Outputs.joined([self._copied(request) for request, _ in running])
+
+    def _copied(self, request: Any) -> Outputs:
+        results = request.results
+        # Copies: the request's own outputs are overwritten by the next call.
+        values = [np.array(results[name], np.float32, copy=True) for name in self._names]
+        return Outputs.named(self._names, values)
 
 
 def _cpu_form(model: bytes, precision: Precision) -> bytes:
@@ -123,26 +129,12 @@ def _cpu_form(model: bytes, precision: Precision) -> bytes:
     return load_cpu_int8(model, RuntimeName.OPENVINO)
 
 
-def _check_contract(compiled: Any, bundle: Bundle) -> None:
-    height, width = bundle.preprocessing.shape
-    wanted = (
-        [(bundle.input_name, "u8", [height, width, 1])],
-        [(bundle.output_name, "f32", [len(bundle.labels)])],
-    )
-    # All but the batch dimension, which is open.
-    found = tuple(
-        [
-            (each.any_name, each.element_type.to_string(), [int(str(n)) for n in _rest(each)])
-            for each in side
-        ]
-        for side in (compiled.inputs, compiled.outputs)
-    )
-    if found != wanted:
-        raise BundleError(
-            f"the graph in {bundle.folder} has inputs and outputs {found}, model.json states "
-            f"{wanted}; copy or export the bundle again"
-        )
-
-
-def _rest(port: Any) -> list[Any]:
-    return list(port.get_partial_shape())[1:]
+def _tensors(ports: Any) -> list[Tensor]:
+    dtypes = {"u8": "uint8", "f32": "float32"}
+    tensors: list[Tensor] = []
+    for port in ports:
+        dtype = port.element_type.to_string()
+        # All but the batch dimension, which is open.
+        shape = [int(str(each)) for each in list(port.get_partial_shape())[1:]]
+        tensors.append((port.any_name, dtypes.get(dtype, dtype), shape))
+    return tensors

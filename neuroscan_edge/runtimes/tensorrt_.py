@@ -6,12 +6,13 @@ batch's event before it touches that batch's buffers. Raw slices are copied in t
 preprocessed between their copy and the engine on the engine's stream.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from neuroscan_edge.engine.flavours import load_flavour
 from neuroscan_edge.engine.manifest import StoredEngine
@@ -32,6 +33,7 @@ from neuroscan_edge.preprocess.cuda import STAGING_LIMIT_BYTES, CudaPreprocessor
 from neuroscan_edge.preprocess.cuda_check import open_checked
 from neuroscan_edge.preprocess.packing import pieces
 from neuroscan_edge.runtimes.base import (
+    Outputs,
     Probabilities,
     ReportDeviceTimes,
     RuntimeInfo,
@@ -112,9 +114,13 @@ class TensorRTRuntime:
         manifest = engine.manifest
         self._folder = engine.folder
         self._batch = manifest.batch
-        self._input, self._output = manifest.input["name"], manifest.output["name"]
+        self._input = manifest.input["name"]
         self._slice_shape = tuple(manifest.input["shape"][1:])
-        self._classes = len(manifest.labels)
+        # By name, the probabilities first; all but the batch.
+        self._output_shapes: dict[str, tuple[int, ...]] = {
+            each["name"]: tuple(each["shape"][1:])
+            for each in (manifest.output, *manifest.extra_outputs)
+        }
         self._errors: list[str] = []
         self._device = device
         self._graphs = graphs
@@ -223,6 +229,10 @@ class TensorRTRuntime:
 
     def __call__(self, batch: UInt8Batch) -> Probabilities:
         """Classify a batch of any size: (N, H, W, 1) uint8 to (N, classes) float32."""
+        return self.outputs(batch).probabilities
+
+    def outputs(self, batch: UInt8Batch) -> Outputs:
+        """Classify a batch of any size, (N, H, W, 1) uint8, and give all of the outputs."""
         if batch.dtype != np.uint8 or batch.shape[1:] != self._slice_shape or not len(batch):
             raise EngineRunError(
                 f"the batch is {batch.dtype} {batch.shape}; the engine reads uint8 "
@@ -234,6 +244,10 @@ class TensorRTRuntime:
 
     def run_raw(self, slices: Sequence[UInt8Slice]) -> Probabilities:
         """Preprocess and classify (H, W) uint8 slices of any sizes: to (N, classes) float32."""
+        return self.outputs_raw(slices).probabilities
+
+    def outputs_raw(self, slices: Sequence[UInt8Slice]) -> Outputs:
+        """Preprocess and classify slices of any sizes, and give all of the outputs."""
         cut = pieces(slices, self._batch.max, STAGING_LIMIT_BYTES)
         return self._run(
             len(slices), cut, lambda index, piece: self._submit_raw(index, slices[piece])
@@ -241,8 +255,11 @@ class TensorRTRuntime:
 
     def _run(
         self, count: int, cut: Iterable[slice], submit: Callable[[int, slice], None]
-    ) -> Probabilities:
-        results: Probabilities = np.empty((count, self._classes), np.float32)
+    ) -> Outputs:
+        results = {
+            name: np.empty((count, *shape), np.float32)
+            for name, shape in self._output_shapes.items()
+        }
         waiting: list[tuple[int, slice]] = []
         with self._device.current():
             try:
@@ -258,7 +275,7 @@ class TensorRTRuntime:
                 # What is in flight still uses the buffers that the next call would fill.
                 self._synchronize()
                 raise
-        return results
+        return Outputs.named(list(results), list(results.values()))
 
     def warm_up(self) -> None:
         """Run the largest batch on every buffer, so that no batch of a run is the first.
@@ -325,15 +342,19 @@ class TensorRTRuntime:
         events.computing(self._work)
         self._compute(index, size)
         events.computed(self._work)
-        self._device.driver.memcpy_dtoh_async(slot.host_out[:size], slot.device_out, self._work)
+        for name, host in slot.host_out.items():
+            self._device.driver.memcpy_dtoh_async(host[:size], slot.device_out[name], self._work)
         events.downloaded(self._work)
         slot.done.record(self._work)
 
-    def _collect(self, index: int, piece: slice, results: Probabilities) -> None:
+    def _collect(
+        self, index: int, piece: slice, results: Mapping[str, npt.NDArray[np.float32]]
+    ) -> None:
         slot = self._slots[index]
         # The next lines read what the GPU wrote: wait.
         slot.done.synchronize()
-        results[piece] = slot.host_out[: piece.stop - piece.start]
+        for name, host in slot.host_out.items():
+            results[name][piece] = host[: piece.stop - piece.start]
         if self._report is not None:
             self._report(*self._events[index].times_ms())
 
@@ -361,7 +382,10 @@ class TensorRTRuntime:
         done = (
             self._context.set_input_shape(self._input, (size, *self._slice_shape))
             and self._context.set_tensor_address(self._input, int(slot.device_in))
-            and self._context.set_tensor_address(self._output, int(slot.device_out))
+            and all(
+                self._context.set_tensor_address(name, int(memory))
+                for name, memory in slot.device_out.items()
+            )
             and self._context.execute_async_v3(stream_handle=self._work.handle)
         )
         if not done or self._errors:
@@ -372,9 +396,10 @@ class TensorRTRuntime:
     def _allocate(self, driver: Any) -> None:
         self._copies, self._work = driver.Stream(), driver.Stream()
         largest = self._batch.max
+        outputs = {name: (largest, *shape) for name, shape in self._output_shapes.items()}
         try:
             for _ in range(_IN_FLIGHT):
-                slot = BatchSlot(driver, (largest, *self._slice_shape), (largest, self._classes))
+                slot = BatchSlot(driver, (largest, *self._slice_shape), outputs)
                 self._slots.append(slot)
         except driver.MemoryError as error:
             raise RuntimeNotAvailableError(

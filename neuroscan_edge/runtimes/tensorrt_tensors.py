@@ -19,7 +19,10 @@ def check_tensors(trt: Any, loaded: Any, engine: StoredEngine) -> None:
     manifest = engine.manifest
     stated = {
         side["name"]: (mode, side["dtype"], tuple(side["shape"][1:]))
-        for mode, side in (("INPUT", manifest.input), ("OUTPUT", manifest.output))
+        for mode, side in (
+            ("INPUT", manifest.input),
+            *(("OUTPUT", each) for each in (manifest.output, *manifest.extra_outputs)),
+        )
     }
     found = {}
     for index in range(loaded.num_io_tensors):

@@ -183,7 +183,7 @@ class FakeContext:
             self._log("Error Code 1: Cask (CUDA error 700: an illegal memory access)")
             return False
         shape, addresses, session = self._shape, dict(self._addresses), self._engine.session
-        source, target = (each[0].name for each in self._engine._tensors)
+        source, *targets = (each[0].name for each in self._engine._tensors)
 
         def compute() -> None:
             # What is on the device now, not when this was enqueued.
@@ -191,8 +191,9 @@ class FakeContext:
             trt.driver.now_ms += COMPUTE_MS
             size = int(np.prod(shape))
             batch = memory[addresses[source]][:size].reshape(shape)
-            data = np.ascontiguousarray(session.run([target], {source: batch})[0])
-            memory[addresses[target]][: data.nbytes] = data.view(np.uint8).ravel()
+            for target, given in zip(targets, session.run(targets, {source: batch}), strict=True):
+                data = np.ascontiguousarray(given)
+                memory[addresses[target]][: data.nbytes] = data.view(np.uint8).ravel()
 
         trt.driver.streams[stream_handle].put(compute)
         return True
