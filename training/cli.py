@@ -240,6 +240,53 @@ def specialist(
 
 
 @app.command()
+def judge(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder with its FP32 graph.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe that its baseline was trained by.")],
+    data: Annotated[
+        Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set that it was trained on.")
+    ],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="Tensor judged beside the penultimate features; repeatable."),
+    ] = None,
+    directions: Annotated[int, typer.Option(help="Directions kept of each layer.")] = 512,
+    outlier_coverage: Annotated[
+        float, typer.Option(help="Share of held-out slices that are not out of distribution.")
+    ] = 0.95,
+    class_coverage: Annotated[
+        float, typer.Option(help="Share of held-out slices whose class is among the plausible.")
+    ] = 0.98,
+    confidence_coverage: Annotated[
+        float, typer.Option(help="Share of held-out slices whose confidence is not low.")
+    ] = 0.98,
+    sharpen: Annotated[
+        bool, typer.Option("--sharpen", help="Apply a temperature below 1 too.")
+    ] = False,
+) -> None:
+    """Fit temperature, thresholds and outlier scores, and put them into a bundle's graphs."""
+    with exit_codes():
+        from neuroscan_edge.bundle import open_bundle
+        from training.judging import JudgingOptions, judge_bundle
+        from training.recipe import load_recipe
+
+        options = JudgingOptions(
+            layers=tuple(layer or ()),
+            directions=directions,
+            outlier_coverage=outlier_coverage,
+            class_coverage=class_coverage,
+            confidence_coverage=confidence_coverage,
+            sharpen=sharpen,
+        )
+        judged = judge_bundle(open_bundle(bundle), data, load_recipe(recipe), options)
+        rules = judged.judging
+        typer.echo(
+            f"{judged.folder}: temperature {rules.temperature:.3f}, low confidence below "
+            f"{rules.least_confidence:.3f}, plausible from {rules.plausible:.3f}. {RESEARCH_USE}"
+        )
+
+
+@app.command()
 def card(
     baseline: Annotated[Path, typer.Argument(help="Baseline (.keras) with its card beside it.")],
     evaluation: Annotated[
