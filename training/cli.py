@@ -286,6 +286,36 @@ def judge(
         )
 
 
+@app.command("judging-report")
+def judging_report(
+    bundle: Annotated[Path, typer.Argument(help="Bundle with judging.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe that its baseline was trained by.")],
+    data: Annotated[Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set with both splits.")],
+    output: Annotated[Path, typer.Option(help="Folder for judging.json and pictures.")],
+    precision: Annotated[
+        Precision | None, typer.Option(help="Default: the fastest the bundle holds.")
+    ] = None,
+    phantoms: Annotated[
+        Path | None, typer.Option(help="Folder of drawn scans, judged as one more set.")
+    ] = None,
+) -> None:
+    """Measure what judging catches, and what it costs in slices that are referred."""
+    with exit_codes():
+        from neuroscan_edge.bundle import open_bundle
+        from neuroscan_edge.runtimes import RuntimeOptions
+        from training.judging_report import judging_report as measure
+        from training.judging_report import report_files, summary
+        from training.recipe import load_recipe
+        from training.reports import make_report_folder, write_report
+
+        make_report_folder(output)
+        report = measure(
+            open_bundle(bundle), data, load_recipe(recipe), RuntimeOptions(precision), phantoms
+        )
+        write_report(output, report_files(report))
+        typer.echo(f"{summary(report)}\n{RESEARCH_USE}")
+
+
 @app.command()
 def card(
     baseline: Annotated[Path, typer.Argument(help="Baseline (.keras) with its card beside it.")],
