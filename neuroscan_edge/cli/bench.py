@@ -85,7 +85,9 @@ def run(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Slices a batch, Offline; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the model; 0 measures, once.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of the model; 0 takes what was measured, or measures now.")
+    ] = 0,
     retune: Annotated[
         bool, typer.Option("--retune", help="Measure threads and streams again.")
     ] = False,

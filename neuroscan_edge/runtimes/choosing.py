@@ -40,7 +40,7 @@ class RuntimeOptions:
     precision : Precision or None
         None takes the fastest that there is.
     threads : int
-        Threads within an operator on a CPU; 0 takes every core.
+        Threads within an operator on a CPU; 0 leaves it to `parallelism`, else takes every core.
     runtime : RuntimeName or None
         None takes the fastest that runs here.
     engine : Path or None
@@ -95,8 +95,13 @@ class Choice:
     engine: StoredEngine | None = None
     cuda: bool = False
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU runs the model."""
+        return self.cuda or self.installed.name.on_gpu
+
     def __str__(self) -> str:
-        device = "gpu" if self.cuda or self.installed.name.on_gpu else "cpu"
+        device = "gpu" if self.on_gpu else "cpu"
         form = f"engine {self.engine.folder.name}" if self.engine else f"{self.precision} graph"
         return f"{self.installed}, {form}, on {device}: {self.reason}"
 
