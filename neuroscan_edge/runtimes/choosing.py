@@ -111,8 +111,8 @@ def choose_runtime(
 ) -> Choice:
     """Choose: what was asked for, else the first that runs here.
 
-    The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU OpenVINO where the
-    processor is Intel's with VNNI, else ONNX Runtime.
+    The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU OpenVINO for INT8 on
+    x86 with VNNI and for all on Intel's with VNNI, else ONNX Runtime.
 
     Raises
     ------
@@ -179,19 +179,19 @@ def _choose_cpu(
     reason = "the default for this processor"
     if _cuda(machine):
         reason = "the GPU's, through CUDA"
-    elif machine.openvino_first:
+    elif machine.openvino_first(options.precision or _preferred(bundle, cuda=False)):
         order.reverse()
-        reason = "the fastest on Intel processors"
-    missing: NeuroScanError | None = None
+        reason = "the fastest on this processor"
+    missing: dict[RuntimeName, NeuroScanError] = {}
     for name in order:
         why = "; ".join([reason, *passed_over])
         try:
             return _choose_named(bundle, options, machine, name, why)
         except _UNUSABLE as error:
-            missing = missing or error
+            missing[name] = error
             reason = f"{name} has {_briefly(error)}"
-    assert missing is not None
-    raise missing
+    # Of the two, the one that runs every precision on every processor.
+    raise missing[RuntimeName.ONNXRUNTIME]
 
 
 def _fitting_engine(
