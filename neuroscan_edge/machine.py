@@ -68,7 +68,7 @@ def this_machine() -> Machine:
     architecture = platform.machine().lower()
     names = {"amd64": "x86_64", "arm64": "aarch64"}
     architecture = names.get(architecture, architecture)
-    flags = set(_cpu_field("flags", "").split())
+    flags = set(cpu_flags())
     return Machine(
         platform.system().lower(),
         architecture,
@@ -76,6 +76,11 @@ def this_machine() -> Machine:
         probe_gpus(),
         exact_int8=architecture != "x86_64" or not flags.isdisjoint(_VNNI_FLAGS),
     )
+
+
+def cpu_flags() -> list[str]:
+    """Return the instruction sets that the processor names; empty where it cannot be told."""
+    return (_cpu_field("flags", "") or _cpu_field("Features", "")).split()
 
 
 def _cpu_field(name: str, default: str) -> str:
