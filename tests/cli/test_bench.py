@@ -1,12 +1,17 @@
 """``bench`` from the command line: what it writes, and every bad input."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 from engine_cases import fitting_engine
 from fakes.fake_nvml import FakeNvml
@@ -153,12 +158,31 @@ def test_too_few_queries_claim_no_percentile_and_say_how_many(scans, model, tmp_
     assert (section["verdict"], read_record(output).verdict) == ("unstable", "unstable")
 
 
-def test_an_engine_for_another_machine_is_refused(scans, model, tmp_path):
-    engine = fitting_engine(model, tmp_path / "engine", compute_capabilities=("12.0",))
-    done = bench(scans, "--model", model.folder, "--engine", engine.folder, *QUICK)
+ELSEWHERE = {
+    "another GPU": ({"compute_capabilities": ("12.0",)}, "sm_120"),
+    "another processor": (
+        {
+            "runtime": RuntimeName.ONNXRUNTIME,
+            "runtime_version": onnxruntime.__version__,
+            "platform": "linux an-architecture",
+            "cuda_major": None,
+            "compute_capabilities": (),
+        },
+        "found an engine for linux an-architecture, wanted one for",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_an_engine_for_another_machine_is_refused(scans, model, tmp_path, changes, reason):
+    engine = fitting_engine(model, tmp_path / "engine", **changes)
+    output = tmp_path / "record.json"
+    done = bench(scans, "--model", model.folder, "--engine", engine.folder, *QUICK,
+                 "--output", output)  # fmt: skip
     assert done.exit_code == 2
-    assert "error: " in done.output and "found" in done.output and "wanted" in done.output
-    assert not isinstance(done.exception, AttributeError)
+    assert done.output.startswith(f"error: {engine.folder}: found ")
+    assert reason in done.output
+    assert not output.exists(), "nothing was measured"
 
 
 def test_ctrl_c_leaves_a_partial_record(scans, model, tmp_path, monkeypatch):
@@ -184,6 +208,41 @@ def test_ctrl_c_leaves_a_partial_record(scans, model, tmp_path, monkeypatch):
     assert record.reasons == ["SingleStream (pipeline): interrupted after 4 slices"]
     assert len(record.content["scenarios"]) == 1
     assert "partial: the run was cut short" in page.read_text()
+
+
+@pytest.mark.parametrize("scenario", ["SingleStream", "Offline"])
+def test_the_signal_of_ctrl_c_ends_a_real_run_with_its_record(scans, model, tmp_path, scenario):
+    output = tmp_path / "record.json"
+    command = [
+        sys.executable, "-m", "neuroscan_edge", "bench", str(scans), "--model", str(model.folder),
+        "--scenario", scenario, "--threads", "1", "--warm-up", "0", "--min-duration", "300",
+        "--output", str(output),
+    ]  # fmt: skip
+    started = tmp_path / "started"
+    # The first query says that measuring has begun: no test waits for a guess.
+    place = tmp_path / "site"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(
+        "import pathlib, neuroscan_edge.bench.system as system\n"
+        "real = system.classify_files\n"
+        "def told(*arguments):\n"
+        "    for result in real(*arguments):\n"
+        f"        pathlib.Path({str(started)!r}).touch()\n"
+        "        yield result\n"
+        "system.classify_files = told\n"
+    )
+    path = os.pathsep.join([str(place), *sys.path])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as process:
+        until = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    record = read_record(output)
+    assert record.verdict is harness.Verdict.PARTIAL
+    (section,) = record.content["scenarios"]
+    assert section["reason"].startswith("interrupted after")
+    assert "stages" not in record.content and "sweep" not in record.content
 
 
 @pytest.mark.usefixtures("on_gpu")
