@@ -26,7 +26,7 @@ from neuroscan_edge.bench.system import BytesSystem, FilesSystem, Scope, SystemU
 from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
 from neuroscan_edge.errors import UsageError
 from neuroscan_edge.gpu.telemetry import GpuTelemetry, open_telemetry
-from neuroscan_edge.machine import usable_cores
+from neuroscan_edge.machine import this_machine, usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS
 from neuroscan_edge.runtimes import (
     Choice,
@@ -159,7 +159,9 @@ def _watch(choice: Choice) -> tuple[GpuTelemetry | None, str]:
     """Watch the GPU that runs the model; a GPU that does not says nothing of this run."""
     if not choice.on_gpu:
         return None, "the model runs on the CPU"
-    return open_telemetry()
+    gpus = this_machine().gpu.gpus
+    # Every runtime here takes CUDA's first GPU.
+    return open_telemetry(bus_id=gpus[0].bus_id if gpus else "")
 
 
 def _opening(

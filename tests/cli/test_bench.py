@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from engine_cases import fitting_engine
+from engine_cases import MACHINE, fitting_engine
 from fakes.fake_nvml import FakeNvml
 from tiny_models import calibrated_bundle
 from typer.testing import CliRunner
@@ -406,10 +406,14 @@ def test_a_cold_start_is_of_what_was_measured(scans, model, tmp_path, monkeypatc
 def test_with_nvml_each_scenario_has_its_gpu_figures(scans, model, tmp_path, monkeypatch):
     nvml = FakeNvml(reasons=0x40)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    gpu = replace(MACHINE.gpu.gpus[0], bus_id="0000:65:00.0")
+    machine = replace(MACHINE, gpu=replace(MACHINE.gpu, gpus=(gpu,)))
+    monkeypatch.setattr("neuroscan_edge.bench.run.this_machine", lambda: machine)
     output = tmp_path / "record.json"
     done = bench(scans, "--model", model.folder, *QUICK, "--output", output,
                  "--scenario", "Offline")  # fmt: skip
     assert done.exit_code == 1, "throttled: not valid, however steady"
+    assert nvml.watched == gpu.bus_id
     record = read_record(output)
     assert record.content["scenarios"][0]["gpu"]["temperature_c"] == [61, 61]
     assert "the GPU was throttled: hardware thermal slowdown" in record.reasons
