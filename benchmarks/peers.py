@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from overhead import measure_overhead
-from recording import RESULTS, opening, write
+from recording import BF16, RESULTS, opening, write
 from whole_bundle import export_again
 
 from neuroscan_edge.bench.environment import instruction_sets
@@ -41,7 +41,6 @@ from neuroscan_edge.spec import Precision, RuntimeName
 
 KERAS = "Keras predict, FP32"
 KERAS_BATCH = 32
-BF16 = {"amx_bf16", "avx512_bf16"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from neuroscan_edge.bench.environment import describe_machine, describe_software
 from neuroscan_edge.spec import RESEARCH_USE
 
 RESULTS = Path(__file__).parent / "results"
+BF16 = {"amx_bf16", "avx512_bf16"}
+"""Instruction sets of which any gives bfloat16 arithmetic."""
 
 
 def opening() -> dict[str, Any]:

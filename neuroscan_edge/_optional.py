@@ -1,6 +1,7 @@
 """The one door for optional imports."""
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 from neuroscan_edge.errors import MissingDependencyError
@@ -33,3 +34,17 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
             f"{module} is not installed, but it is needed {why}; "
             f"install it with: pip install 'neuroscan-edge[{extra}]'"
         ) from error
+
+
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed, by their names as given."""
+    # Not at the top: it takes longer to import than all the rest here.
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -43,10 +43,11 @@ class Machine:
         """System and architecture, as ``linux x86_64``."""
         return f"{self.system} {self.architecture}"
 
-    @property
-    def openvino_first(self) -> bool:
-        """Whether OpenVINO is the fastest CPU runtime: on Intel, where its INT8 is exact."""
-        return "intel" in self.cpu.lower() and self.exact_int8
+    def openvino_first(self, precision: Precision) -> bool:
+        """Whether OpenVINO is the fastest CPU runtime: on x86 for exact INT8, on Intel for all."""
+        if self.architecture != "x86_64" or not self.exact_int8:
+            return False
+        return precision is Precision.INT8 or "intel" in self.cpu.lower()
 
     def platform_for(self, runtime: RuntimeName, precision: Precision) -> str:
         """Platform that an engine belongs to; INT8 on x86 has two, which differ in results."""
@@ -67,7 +68,7 @@ def this_machine() -> Machine:
     architecture = platform.machine().lower()
     names = {"amd64": "x86_64", "arm64": "aarch64"}
     architecture = names.get(architecture, architecture)
-    flags = set(_cpu_field("flags", "").split())
+    flags = set(cpu_flags())
     return Machine(
         platform.system().lower(),
         architecture,
@@ -75,6 +76,11 @@ def this_machine() -> Machine:
         probe_gpus(),
         exact_int8=architecture != "x86_64" or not flags.isdisjoint(_VNNI_FLAGS),
     )
+
+
+def cpu_flags() -> list[str]:
+    """Return the instruction sets that the processor names; empty where it cannot be told."""
+    return (_cpu_field("flags", "") or _cpu_field("Features", "")).split()
 
 
 def _cpu_field(name: str, default: str) -> str:

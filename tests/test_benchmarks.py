@@ -4,7 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+from onnx import numpy_helper
+
+from neuroscan_edge.machine import this_machine
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,3 +89,80 @@ def test_floors_and_limits_are_computed_from_the_records():
     assert found.count("arithmetic |") >= 1, (
         "at a thousandth of the peak, arithmetic is all there is"
     )
+
+
+def peaks(fp32: float, int8: float) -> dict:
+    import tables
+
+    record = tables.record("ceilings")
+    return {**record, "operations_per_s": {"fp32": fp32, "int8": int8}, "bytes_per_s": 1e15}
+
+
+def test_the_most_that_arithmetic_allows_is_work_over_peak_against_keras():
+    import tables
+
+    record = tables.record("peers-cpu")
+    record["work"]["xception-tuned"]["operations"] = 9_000_000_000
+    record["peers"][tables.KERAS]["images_per_s"] = [40.0, 41.0, 39.0]
+    found = tables.bound_table(record, peaks(fp32=540e9, int8=1.98e12))
+    (row,) = [line for line in found.splitlines() if line.startswith("| INT8")]
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    # 1980 / 9 = 220 images a second, 5.5 times Keras at 40; 8 times would be 320.
+    assert cells[:5] == ["1980", "3.67", "4.55", "220", "5.5"]
+    assert "2880 billion operations a second, 1.5 times the INT8 peak" in found
+    assert "no runtime reaches it" in found
+    assert "Keras itself is at 67 % of the FP32 peak" in found
+    assert "within reach" in tables.bound_table(record, peaks(fp32=540e9, int8=3e12))
+
+
+def test_bfloat16_has_a_floor_of_its_own_or_none():
+    import tables
+
+    record = tables.record("peers-cpu")
+    name = "Keras export on OpenVINO, bf16"
+    record["peers"][name] = record["peers"]["Keras export on OpenVINO, FP32"]
+    assert name not in tables.limits_table(record, peaks(1e11, 4e11))
+    ceilings = peaks(1e11, 4e11)
+    ceilings["operations_per_s"]["bf16"] = 2e11
+    rows = [line.split("|") for line in tables.limits_table(record, ceilings).splitlines()]
+    floors = {
+        row[1].strip(): float(row[3]) for row in rows if len(row) > 3 and "OpenVINO" in row[1]
+    }
+    assert floors["Keras export on OpenVINO, FP32"] == pytest.approx(2 * floors[name], rel=0.01)
+
+
+def test_records_of_two_machines_make_no_table():
+    import tables
+
+    peers, ceilings = tables.record("peers-cpu"), tables.record("ceilings")
+    tables.same_machine(peers, ceilings)
+    ceilings["machine"]["instruction_sets"] = ["avx512_vnni"]
+    with pytest.raises(SystemExit, match="different machines .instruction_sets"):
+        tables.same_machine(peers, ceilings)
+
+
+def test_ceilings_are_of_chains_that_really_multiply(monkeypatch):
+    import ceilings
+
+    monkeypatch.setattr(ceilings, "ROWS", 64)
+    found = ceilings.ceilings((32,), rounds=2)
+    for precision in ("fp32", "int8"):
+        assert found["operations_per_s"][precision] == max(found["gemm"][precision]["32"].values())
+        assert found["reached_by"][precision] in {"onnxruntime", "openvino"}
+    assert ceilings.bandwidth(1 << 20, 2) > 0
+    # The product itself: four matrices, one after the other, in FP32.
+    model = ceilings.fp32_chain(8)
+    weights = [numpy_helper.to_array(each) for each in model.graph.initializer]
+    rows = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    expected = np.linalg.multi_dot([rows, *weights])
+    np.testing.assert_allclose(session.run(None, {"x0": rows})[0], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not this_machine().exact_int8, reason="the processor has no INT8 kernels")
+def test_the_int8_ceiling_is_of_integer_kernels(monkeypatch):
+    import ceilings
+
+    monkeypatch.setattr(ceilings, "ROWS", 64)
+    _, kernel = ceilings.products(ceilings.int8_chain(64), 64)
+    assert kernel.endswith("I8"), kernel

@@ -1,10 +1,12 @@
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from neuroscan_edge._files import sha256_file, whole_file, write_whole
+from neuroscan_edge._files import check_place, sha256_file, whole_file, write_whole
+from neuroscan_edge.errors import UsageError
 
 PREVIOUS = b"what stood there before"
 ABOVE_ONE_CHUNK_BYTES = (1 << 20) + 17
@@ -135,3 +137,13 @@ def test_sha256_of_a_file(tmp_path, size_bytes):
     path = tmp_path / "data"
     path.write_bytes(data)
     assert sha256_file(path) == hashlib.sha256(data).hexdigest()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_place(tmp_path / "record.json")
+    check_place(Path("record.json"))
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        check_place(tmp_path / "nowhere" / "record.json")
+    with pytest.raises(UsageError, match="is a folder; name a file"):
+        check_place(tmp_path)

@@ -1,9 +1,10 @@
 import json
 import sys
 
+import numpy
 import pytest
 
-from neuroscan_edge._optional import require
+from neuroscan_edge._optional import installed_versions, require
 from neuroscan_edge.errors import MissingDependencyError
 
 
@@ -70,3 +71,7 @@ def test_broken_sibling_passes_its_own_error_on(site):
     with pytest.raises(ModuleNotFoundError, match=r"nse_package\.second") as caught:
         require("nse_package.first", extra="cpu", why="to test")
     assert not isinstance(caught.value, MissingDependencyError)
+
+
+def test_versions_are_of_what_is_installed():
+    assert installed_versions(("nse-absent", "numpy")) == {"numpy": numpy.__version__}

@@ -227,7 +227,7 @@ def _detection_figure(report: Mapping[str, Any]) -> Figure:
         axis.text(min(referred, 100) + 1, place, f"{share:.0f} / {referred:.0f}", va="center")
     axis.set_yticks(range(len(rows)), list(rows))
     axis.invert_yaxis()
-    axis.set(xlim=(0, 112), xlabel="out of distribution / referred in all, %")
+    axis.set(xlim=(0, 128), xlabel="out of distribution / referred in all, %")
     figure.supxlabel(RESEARCH_USE, fontsize=8)
     return figure
 

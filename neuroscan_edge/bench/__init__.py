@@ -4,7 +4,8 @@ from neuroscan_edge.bench.compare import Comparison, compare
 from neuroscan_edge.bench.harness import Measurement, Verdict, run_scenario
 from neuroscan_edge.bench.page import render_page
 from neuroscan_edge.bench.record import BenchRecord, BenchRecordError, read_record
-from neuroscan_edge.bench.run import BenchRequest, run_bench
+from neuroscan_edge.bench.request import BenchRequest
+from neuroscan_edge.bench.run import run_bench
 from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, Scenario, ScenarioName
 from neuroscan_edge.bench.summary import summary_lines
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuroscan_edge.bench.harness import Verdict
-from neuroscan_edge.bench.record import BenchRecord
+from neuroscan_edge.bench.record import BenchRecord, BenchRecordError
 from neuroscan_edge.bench.statistics import Interval, percentile, ratio_interval
 
 _SAME_MACHINE = ("platform", "cpu", "instruction_sets", "cores", "gpus", "driver")
@@ -57,8 +57,6 @@ class Comparison:
                 found = each.ratio
                 line += f", x {found.value:.3f} (95 %: {found.low:.3f} to {found.high:.3f})"
             lines.append(line)
-        if not self.ratios:
-            lines.append("the records share no scenario: there is nothing to compare")
         return "\n".join(lines)
 
 
@@ -67,6 +65,11 @@ def compare(first: BenchRecord, second: BenchRecord) -> Comparison:
 
     The interval of a ratio says how far it moves within these two runs. It does not hold what
     differs between runs, so a record from the same run is worth more than a narrow interval.
+
+    Raises
+    ------
+    BenchRecordError
+        If they have no figure in common.
     """
     ratios = []
     for section in first.content["scenarios"]:
@@ -78,7 +81,22 @@ def compare(first: BenchRecord, second: BenchRecord) -> Comparison:
             ratios += _latencies(name, section, other)
         else:
             ratios += _throughputs(name, section, other)
+    if not ratios:
+        raise BenchRecordError(
+            f"the records have no figure in common: the first has {_figures(first)}, the second "
+            f"{_figures(second)}; measure the same scenario and scope in both"
+        )
     return Comparison(tuple(ratios), tuple(_warnings(first, second)))
+
+
+def _figures(record: BenchRecord) -> str:
+    """Name what a record has measured."""
+    names = [
+        f"{each['scenario']} ({each['scope']})"
+        for each in record.content["scenarios"]
+        if each["windows"] or each.get("latencies_ms")
+    ]
+    return ", ".join(names) or "none"
 
 
 def _latencies(name: str, section: dict[str, object], other: dict[str, object]) -> list[Ratio]:

@@ -2,12 +2,12 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from neuroscan_edge import __version__
-from neuroscan_edge.machine import Machine, this_machine
+from neuroscan_edge._optional import installed_versions
+from neuroscan_edge.machine import Machine, cpu_flags, this_machine
 
 PACKAGES = (
     "numpy",
@@ -38,7 +38,6 @@ INSTRUCTION_SETS = (
     "asimddp",
     "i8mm",
 )
-_CPU_INFO = Path("/proc/cpuinfo")
 _STATUS = Path("/proc/self/status")
 
 
@@ -75,13 +74,8 @@ def describe_machine(machine: Machine | None = None) -> dict[str, Any]:
 
 def describe_software() -> dict[str, str]:
     """Versions of Python and of what is installed that matters."""
-    found = {"python": platform.python_version(), "neuroscan-edge": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    own = {"python": platform.python_version(), "neuroscan-edge": __version__}
+    return own | installed_versions(PACKAGES)
 
 
 def load_average() -> float | None:
@@ -91,12 +85,8 @@ def load_average() -> float | None:
 
 def instruction_sets() -> list[str]:
     """Which of `INSTRUCTION_SETS` the processor has."""
-    try:
-        lines = _CPU_INFO.read_text().splitlines()
-    except OSError:
-        return []
-    words = next((each for each in lines if each.startswith(("flags", "Features"))), "").split()
-    return [name for name in INSTRUCTION_SETS if name in words]
+    flags = set(cpu_flags())
+    return [name for name in INSTRUCTION_SETS if name in flags]
 
 
 def peak_memory_bytes() -> int | None:

@@ -73,8 +73,10 @@ def new_record(sections: Mapping[str, Any]) -> BenchRecord:
     if throttling:
         reasons.append(f"the GPU was throttled: {', '.join(sorted(throttling))}")
         verdict = Verdict.UNSTABLE if verdict is Verdict.VALID else verdict
-    if sections.get("interrupted") and not reasons:
-        reasons.append("interrupted before the first scenario finished")
+    if sections.get("interrupted") and Verdict.PARTIAL not in found:
+        last = scenarios[-1]["scenario"] if scenarios else ""
+        when = f"after {last}" if last else "before the first scenario finished"
+        reasons.append(f"interrupted {when}: what was to come is missing")
     return BenchRecord(
         {
             "schema": BENCH_SCHEMA,

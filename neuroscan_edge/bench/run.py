@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from neuroscan_edge.bench.cold_start import measure_cold_start
@@ -19,15 +18,16 @@ from neuroscan_edge.bench.harness import Measurement, Verdict, run_scenario
 from neuroscan_edge.bench.library import Library, open_library
 from neuroscan_edge.bench.loadgen import load_loadgen, run_beside
 from neuroscan_edge.bench.record import BenchRecord, new_record
-from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, ScenarioName
+from neuroscan_edge.bench.request import BenchRequest
+from neuroscan_edge.bench.scenarios import SCENARIOS, ScenarioName
 from neuroscan_edge.bench.stages import measure_stages
 from neuroscan_edge.bench.sweep import measure_sweep
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, Scope, SystemUnderTest
 from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
-from neuroscan_edge.errors import SpecError, UsageError
+from neuroscan_edge.errors import UsageError
 from neuroscan_edge.gpu.telemetry import GpuTelemetry, open_telemetry
-from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS, PipelineOptions
+from neuroscan_edge.machine import this_machine, usable_cores
+from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS
 from neuroscan_edge.runtimes import (
     Choice,
     Runtime,
@@ -38,77 +38,6 @@ from neuroscan_edge.runtimes import (
     tune,
 )
 from neuroscan_edge.runtimes.tuning import WORTH_MEASURING
-from neuroscan_edge.spec import MAX_BATCH, Precision, RuntimeName
-
-
-@dataclass(frozen=True, slots=True)
-class BenchRequest:
-    """What to measure and how.
-
-    Parameters
-    ----------
-    inputs : tuple of Path
-        Scans, or folders of them; empty with `noise`.
-    scenarios : tuple of ScenarioName
-        In this order.
-    scopes : tuple of Scope
-        Pipeline, bare runtime, or both.
-    pace : Pace
-        How long.
-    loadgen : bool
-        Run MLPerf's LoadGen as well, over the same system.
-    loadgen_rounds : int
-        How often both harnesses take their turn before they are compared.
-    model, precision, runtime, engine, batch_size, workers, threads
-        As for ``classify``; 0 chooses.
-    samples : int
-        Scans at most.
-    noise : bool
-        Random noise in place of scans.
-    pin : tuple of int
-        Cores to stay on; empty leaves that to the system.
-    stage_slices, cold_starts : int
-        How many to time; 0 leaves the part out.
-    sweep : tuple of int
-        Batch sizes; empty leaves the part out.
-    retune : bool
-        Measure threads and streams again.
-    """
-
-    inputs: tuple[Path, ...] = ()
-    scenarios: tuple[ScenarioName, ...] = tuple(ScenarioName)
-    scopes: tuple[Scope, ...] = (Scope.PIPELINE,)
-    pace: Pace = field(default_factory=Pace)
-    loadgen: bool = False
-    loadgen_rounds: int = 1
-    model: str | None = None
-    precision: Precision | None = None
-    runtime: RuntimeName | None = None
-    engine: Path | None = None
-    batch_size: int = 0
-    workers: int = 0
-    threads: int = 0
-    samples: int = 256
-    noise: bool = False
-    pin: tuple[int, ...] = ()
-    stage_slices: int = 64
-    cold_starts: int = 5
-    sweep: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    retune: bool = False
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.samples <= 100_000:
-            raise SpecError(f"samples is {self.samples}; give 1 to 100000")
-        # Refused here as `classify` refuses them, and before anything is measured.
-        PipelineOptions(self.batch_size, self.workers or 1)
-        if self.loadgen_rounds < 1:
-            raise SpecError(f"LoadGen rounds is {self.loadgen_rounds}; give 1 or more")
-        if not self.scenarios or not self.scopes:
-            raise SpecError("there is no scenario or no scope; give at least one of each")
-        if any(not 1 <= size <= MAX_BATCH for size in self.sweep):
-            raise SpecError(f"batch sizes {self.sweep} of the sweep; give 1 to {MAX_BATCH}")
-        if min(self.stage_slices, self.cold_starts) < 0:
-            raise SpecError("stage slices and cold starts must be 0 or more")
 
 
 @dataclass(slots=True)
@@ -122,27 +51,20 @@ class _Opened:
     library: Library
     telemetry: GpuTelemetry | None
     sections: dict[str, Any]
+    tuned: dict[int, Tuned] = field(default_factory=dict)
 
     @property
     def workers(self) -> int:
         return self.request.workers or min(usable_cores(), MOST_WORKERS)
 
-    @property
-    def batch_size(self) -> int:
-        return self.request.batch_size or AUTO_BATCH
-
     @contextlib.contextmanager
-    def runtime(self, batch_size: int) -> Iterator[Runtime]:
-        """Load the model, with threads and streams for batches of this size."""
-        tuned = tune(
-            self.bundle,
-            self.choice,
-            self.options,
-            batch_size=batch_size,
-            slices=WORTH_MEASURING,
-            again=self.request.retune,
-        )
-        self._note(batch_size, tuned)
+    def runtime(self, batch_size: int = 0) -> Iterator[Runtime]:
+        """Load the model, with threads and streams for batches of this size; 0: for a stream's."""
+        batch_size = batch_size or self.request.batch_size or AUTO_BATCH
+        tuned = self._tuned(batch_size)
+        key = "one slice" if batch_size == 1 else "many slices"
+        options = self.sections["options"]
+        options["parallelism"][key] = f"{tuned.options.on_cpu} ({tuned.reason})"
         with open_choice(self.bundle, self.choice, tuned.options) as runtime:
             info = runtime.info
             self.sections["model"] |= {
@@ -151,10 +73,15 @@ class _Opened:
                 "device": info.device,
                 "engine_sha256": info.engine_sha256,
             }
+            options["batch_size"] = self.batch_of(runtime)
             yield runtime
 
+    def batch_of(self, runtime: Runtime) -> int:
+        """Return the slices a batch of a stream: as asked for, else as `classify` takes them."""
+        return self.request.batch_size or runtime.info.batch_size or AUTO_BATCH
+
     def system(self, scope: Scope, runtime: Runtime) -> SystemUnderTest:
-        batch_size = self.request.batch_size or runtime.info.batch_size or AUTO_BATCH
+        batch_size = self.batch_of(runtime)
         if scope is Scope.RUNTIME:
             return BytesSystem(self.library.slices, runtime, batch_size)
         return self.files_system(runtime, batch_size)
@@ -167,9 +94,18 @@ class _Opened:
         if self.telemetry is not None:
             self.telemetry.sample(slices)
 
-    def _note(self, batch_size: int, tuned: Tuned) -> None:
-        key = "one slice" if batch_size == 1 else "many slices"
-        self.sections["options"]["parallelism"][key] = f"{tuned.options.on_cpu} ({tuned.reason})"
+    def _tuned(self, batch_size: int) -> Tuned:
+        # Once in a run for each size: measuring again at every opening would take minutes.
+        if batch_size not in self.tuned:
+            self.tuned[batch_size] = tune(
+                self.bundle,
+                self.choice,
+                self.options,
+                batch_size=batch_size,
+                slices=WORTH_MEASURING,
+                again=self.request.retune,
+            )
+        return self.tuned[batch_size]
 
 
 def run_bench(request: BenchRequest) -> BenchRecord:
@@ -204,7 +140,7 @@ def run_bench(request: BenchRequest) -> BenchRecord:
         request.inputs, bundle.preprocessing, request.samples, noise=request.noise
     )
     with library as samples:
-        telemetry, no_gpu = open_telemetry()
+        telemetry, no_gpu = _watch(choice)
         sections = _opening(request, bundle, choice, samples)
         opened = _Opened(request, bundle, choice, options, samples, telemetry, sections)
         try:
@@ -217,6 +153,15 @@ def run_bench(request: BenchRequest) -> BenchRecord:
         if telemetry is not None:
             telemetry.stop()
     return new_record(sections)
+
+
+def _watch(choice: Choice) -> tuple[GpuTelemetry | None, str]:
+    """Watch the GPU that runs the model; a GPU that does not says nothing of this run."""
+    if not choice.on_gpu:
+        return None, "the model runs on the CPU"
+    gpus = this_machine().gpu.gpus
+    # Every runtime here takes CUDA's first GPU.
+    return open_telemetry(bus_id=gpus[0].bus_id if gpus else "")
 
 
 def _opening(
@@ -240,7 +185,7 @@ def _opening(
                 name: getattr(request.pace, name)
                 for name in ("warm_up_s", "min_duration_s", "max_duration_s", "windows", "spread")
             },
-            "batch_size": request.batch_size or AUTO_BATCH,
+            "batch_size": request.batch_size or None,
             "workers": request.workers or min(usable_cores(), MOST_WORKERS),
             "threads": request.threads,
             "parallelism": {},
@@ -280,14 +225,14 @@ def _measure(opened: _Opened) -> None:
             if measured.verdict is Verdict.PARTIAL:
                 raise KeyboardInterrupt
     if request.stage_slices:
-        with opened.runtime(1) as one, opened.runtime(opened.batch_size) as many:
+        with opened.runtime(1) as one, opened.runtime() as many:
             sections["stages"] = measure_stages(
-                opened.files_system(many, opened.batch_size),
+                opened.files_system(many, opened.batch_of(many)),
                 request.stage_slices,
                 alone=opened.files_system(one, 1),
             )
     if request.sweep:
-        with opened.runtime(opened.batch_size) as runtime:
+        with opened.runtime() as runtime:
             sections["sweep"] = measure_sweep(runtime, opened.library.slices, request.sweep)
     if request.cold_starts:
         sections["cold_start"] = measure_cold_start(
@@ -297,7 +242,7 @@ def _measure(opened: _Opened) -> None:
 
 def _scenario(opened: _Opened, name: ScenarioName, scope: Scope) -> Measurement:
     scenario, request = SCENARIOS[name], opened.request
-    with opened.runtime(scenario.samples_per_query or opened.batch_size) as runtime:
+    with opened.runtime(scenario.samples_per_query) as runtime:
         system = opened.system(scope, runtime)
         measured = run_scenario(scenario, system, request.pace, each_window=opened.sample)
         section = {"scope": str(scope), **measured.to_json()}
@@ -314,7 +259,7 @@ def _scenario(opened: _Opened, name: ScenarioName, scope: Scope) -> Measurement:
 def _classify_options(opened: _Opened) -> list[str]:
     request, choice = opened.request, opened.choice
     options = ["--model", str(opened.bundle.folder), "--runtime", str(choice.installed.name)]
+    options += ["--threads", str(request.threads)]
     if request.engine is not None:
         return [*options, "--engine", str(request.engine)]
-    options += ["--precision", str(choice.precision)]
-    return [*options, "--threads", str(request.threads)]
+    return [*options, "--precision", str(choice.precision)]

@@ -95,9 +95,10 @@ def discardable(samples: int, percentile: float, confidence: float = CONFIDENCE)
 
 
 def percentile(values: Sequence[float] | FloatArray, share: float) -> float:
-    """Return the smallest value that at least `share` of the values do not exceed (nearest rank).
+    """Return the value with floor(share * count) others before it in ascending order.
 
-    LoadGen takes its percentiles in the same way: a latency that was really seen.
+    It is LoadGen's rank, one above the nearest rank where share * count is whole: of ten values
+    the p90 is the largest. It is a value that was really seen, never one between two.
     """
     ordered = np.sort(np.asarray(values, np.float64))
     return float(ordered[min(int(len(ordered) * share), len(ordered) - 1)])

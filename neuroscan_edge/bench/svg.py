@@ -1,10 +1,11 @@
-"""Charts as SVG, drawn directly: the page needs no plotting library and no script."""
+"""Charts of benchmarks as SVG: the page needs no plotting library and no script."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
+
+from neuroscan_edge.svg import INK, MARK, box, dot, line, round_step, svg, text
 
 COLOURS = (
     "#4c78a8",
@@ -16,54 +17,6 @@ COLOURS = (
     "#54a24b",
     "#d8d8dc",
 )
-_INK, _PALE, _MARK = "#1c2430", "#d5dae1", "#c0392b"
-_FONT = 'font-family="system-ui, sans-serif" font-size="13"'
-
-
-def svg(width: int, height: int, parts: Sequence[str], title: str) -> str:
-    """Wrap shapes in an SVG that scales to the page's width."""
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" '
-        f'style="height:auto" aria-label="{escape(title, quote=True)}" '
-        f'xmlns="http://www.w3.org/2000/svg" {_FONT} fill="{_INK}">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
-    )
-
-
-def text(x: float, y: float, words: str, anchor: str = "start", colour: str = _INK) -> str:
-    """Place a line of text."""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">'
-        f"{escape(words)}</text>"
-    )
-
-
-def line(x1: float, y1: float, x2: float, y2: float, colour: str = _PALE, dash: str = "") -> str:
-    """Draw a straight line."""
-    dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"{dashes}/>'
-    )
-
-
-def box(x: float, y: float, width: float, height: float, colour: str) -> str:
-    """Draw a filled rectangle."""
-    return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" '
-        f'height="{max(height, 0):.1f}" fill="{colour}"/>'
-    )
-
-
-def round_step(largest: float, steps: int = 5) -> float:
-    """Return 1, 2 or 5 times a power of ten, so that about `steps` of them reach `largest`."""
-    if largest <= 0:
-        return 1.0
-    rough = largest / steps
-    power = 10.0 ** np.floor(np.log10(rough))
-    for factor in (1, 2, 5, 10):
-        if factor * power >= rough * (1 - 1e-9):
-            return float(factor * power)
-    return float(10 * power)
 
 
 def stacked_bars(rows: Mapping[str, Mapping[str, float]], unit: str, title: str) -> str:
@@ -128,17 +81,17 @@ def histogram(
     step = round_step(limit - low, 8)
     for tick in np.arange(np.ceil(low / step) * step, limit, step):
         x = left + (tick - low) * across
-        parts += [line(x, bottom, x, bottom + 5, _INK), text(x, bottom + 20, f"{tick:g}", "middle")]
+        parts += [line(x, bottom, x, bottom + 5, INK), text(x, bottom + 20, f"{tick:g}", "middle")]
     for number, edge in zip(counts, edges, strict=False):
         x, tall = left + (edge - low) * across, number * up
         parts.append(box(x, bottom - tall, (edges[1] - edges[0]) * across - 1, tall, COLOURS[0]))
-    parts.append(line(left, bottom, width - 20, bottom, _INK))
+    parts.append(line(left, bottom, width - 20, bottom, INK))
     for index, (name, value) in enumerate(marks.items()):
         x, y = left + (value - low) * across, 16 + 13 * (index % 3)
         parts += [
-            line(x, y + 4, x, bottom, _MARK, "4 3"),
+            line(x, y + 4, x, bottom, MARK, "4 3"),
             text(x + 4 if x < width - 170 else x - 4, y, f"{name} {value:.3g} {unit}",
-                 "start" if x < width - 170 else "end", _MARK),
+                 "start" if x < width - 170 else "end", MARK),
         ]  # fmt: skip
     above = int((values > limit).sum())
     more = f"; {above} above {limit:.3g} not drawn" if above else ""
@@ -186,18 +139,16 @@ def curve(
     )
     for index, ((px, py), (x, _)) in enumerate(zip(places, points, strict=True)):
         marked = mark is not None and x == mark
-        colour = _MARK if marked else COLOURS[0]
+        colour = MARK if marked else COLOURS[0]
         if ranges:
             low, high = ranges[index]
             parts.append(line(px, bottom - low * up, px, bottom - high * up, colour))
-        parts.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{6 if marked else 4}" fill="{colour}"/>'
-        )
+        parts.append(dot(px, py, 6 if marked else 4, colour))
         parts.append(text(px, bottom + 18, f"{x:g}", "middle"))
         if marked:
             parts += [
-                line(px, py, px, bottom, _MARK, "4 3"),
-                text(px + 8, py + 22, "knee", "start", _MARK),
+                line(px, py, px, bottom, MARK, "4 3"),
+                text(px + 8, py + 22, "knee", "start", MARK),
             ]
     parts += [
         text((left + width - 40) / 2, bottom + 40, labels[0], "middle"),

@@ -2,11 +2,13 @@
 
 import statistics
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from neuroscan_edge.bench.harness import Clock
+from neuroscan_edge.racing import race
 from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
 
 KNEE = 0.95
@@ -33,15 +35,7 @@ def measure_sweep(
         To measure.
     """
     batches = {size: np.take(slices, np.arange(size) % len(slices), axis=0) for size in batch_sizes}
-    spent: dict[int, list[int]] = {size: [] for size in batch_sizes}
-    for batch in batches.values():
-        # The first call of a size allocates.
-        runtime(batch)
-    for _ in range(_ROUNDS):
-        for size, batch in batches.items():
-            started = clock()
-            runtime(batch)
-            spent[size].append(clock() - started)
+    spent = race({size: partial(runtime, batch) for size, batch in batches.items()}, _ROUNDS, clock)
     rates = {size: size / (statistics.median(times) / 1e9) for size, times in spent.items()}
     points = [
         {

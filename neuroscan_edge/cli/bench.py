@@ -85,7 +85,9 @@ def run(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Slices a batch, Offline; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the model; 0 measures, once.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of the model; 0 takes what was measured, or measures now.")
+    ] = 0,
     retune: Annotated[
         bool, typer.Option("--retune", help="Measure threads and streams again.")
     ] = False,
@@ -182,14 +184,11 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def _check_places(*places: Path | None) -> None:
-    from neuroscan_edge.errors import UsageError
+    from neuroscan_edge._files import check_place
 
     for place in places:
-        # Told before minutes of measuring, not after.
-        if place is not None and not place.absolute().parent.is_dir():
-            raise UsageError(f"{place.parent} is not a folder; make it or write elsewhere")
-        if place is not None and place.is_dir():
-            raise UsageError(f"{place} is a folder; name a file")
+        if place is not None:
+            check_place(place)
 
 
 def _write(record: Any, output: Path | None, page: Path | None) -> None:

@@ -56,7 +56,9 @@ def classify(
     ] = False,
     batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of the model; 0: as measured before, else every core.")
+    ] = 0,
 ) -> None:
     """Classify brain-MRI slices: glioma, meningioma, pituitary tumour or no tumour.
 

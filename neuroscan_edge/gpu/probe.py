@@ -8,6 +8,7 @@ _DRIVER_LIBRARY = "libcuda.so.1"
 _SUCCESS = 0
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 _NAME_BYTES = 128
+_BUS_ID_BYTES = 32
 _DRIVER_VERSION_FILE = Path("/proc/driver/nvidia/version")
 
 
@@ -23,11 +24,15 @@ class Gpu:
         ``major.minor``.
     memory_bytes : int
         In total.
+    bus_id : str
+        Where it sits, as ``0000:65:00.0``: the one name that CUDA and NVML share, since they may
+        count GPUs in different orders. Empty if the driver does not say.
     """
 
     name: str
     compute_capability: str
     memory_bytes: int
+    bus_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +98,11 @@ def _describe(driver: ctypes.CDLL, ordinal: int) -> Gpu:
         value = ctypes.c_int()
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
         capability.append(str(value.value))
-    return Gpu(name.value.decode(errors="replace"), ".".join(capability), memory.value)
+    bus_id = ctypes.create_string_buffer(_BUS_ID_BYTES)
+    driver.cuDeviceGetPCIBusId(bus_id, _BUS_ID_BYTES, device)
+    return Gpu(
+        name.value.decode(errors="replace"),
+        ".".join(capability),
+        memory.value,
+        bus_id.value.decode(errors="replace"),
+    )

@@ -26,21 +26,29 @@ class GpuTelemetry:
     ----------
     nvml : module
         ``pynvml``.
-    ordinal : int
-        Which GPU, in the driver's order.
+    bus_id : str
+        Which GPU, as CUDA names its place; empty takes NVML's first.
     samples : list of dict
         What was seen since the last `summary`, by `sample`.
     """
 
     nvml: Any
-    ordinal: int = 0
+    bus_id: str = ""
     samples: list[dict[str, Any]] = field(default_factory=list)
     _handle: Any = None
 
     def start(self) -> None:
         """Begin."""
         self.nvml.nvmlInit()
-        self._handle = self.nvml.nvmlDeviceGetHandleByIndex(self.ordinal)
+        try:
+            if self.bus_id:
+                # CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER renumber GPUs for CUDA alone.
+                self._handle = self.nvml.nvmlDeviceGetHandleByPciBusId(self.bus_id)
+            else:
+                self._handle = self.nvml.nvmlDeviceGetHandleByIndex(0)
+        except self.nvml.NVMLError:
+            self.stop()
+            raise
 
     def sample(self, slices: int) -> None:
         """Look once, when so many slices are done."""
@@ -110,13 +118,13 @@ class GpuTelemetry:
             return None
 
 
-def open_telemetry(nvml: Any = None) -> tuple[GpuTelemetry | None, str]:
-    """Return a watch over the first GPU, or None and the plain reason why there is none."""
+def open_telemetry(nvml: Any = None, bus_id: str = "") -> tuple[GpuTelemetry | None, str]:
+    """Return a watch over a GPU, or None and the plain reason why there is none."""
     try:
         nvml = nvml or require("pynvml", extra="bench", why="to read a GPU's clocks and power")
     except MissingDependencyError as error:
         return None, str(error)
-    telemetry = GpuTelemetry(nvml)
+    telemetry = GpuTelemetry(nvml, bus_id)
     try:
         telemetry.start()
     except nvml.NVMLError as error:

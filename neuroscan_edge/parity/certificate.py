@@ -208,17 +208,6 @@ def read_certificate(data: bytes, name: str = "the certificate") -> Certificate:
         raise CertificateError(f"{name} is no certificate ({error!r}); {_AGAIN}") from error
 
 
-def store(bundle: Bundle, certificate: Certificate, engine: str | None = None) -> Bundle:
-    """Put a certificate into its bundle, in place of an earlier one of the same kind.
-
-    Raises
-    ------
-    OutputError
-        If the bundle cannot be written.
-    """
-    return write_into(bundle, {certificate_name(certificate, engine): certificate.to_bytes()})
-
-
 def certificate_name(certificate: Certificate, engine: str | None = None) -> str:
     """Name the file of a certificate within its bundle; `engine` is the engine's folder."""
     subject = certificate.subject

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
+
+from neuroscan_edge.svg import FAINT, INK, PALE, box, dot, line, svg, text
 
 BASELINE_COLOUR = "#5b6b7d"
 ENGINE_COLOUR = "#1f6fb2"
-_GRID = "#d5dae1"
-_INK = "#1c2430"
-_FAINT = "#6b7685"
+_BEYOND = "#f6d9d3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +47,24 @@ def forest(deltas: Sequence[Delta]) -> str:
         return left + (value / reach + 1) * (width - left - 20) / 2
 
     parts = [
-        _text(left, 16, "worse than the baseline", anchor="start", colour=_FAINT),
-        _text(width - 20, 16, "better", anchor="end", colour=_FAINT),
+        text(left, 16, "worse than the baseline", "start", FAINT),
+        text(width - 20, 16, "better", "end", FAINT),
     ]
     for tick in _ticks(reach):
-        parts.append(_line(x(tick), top - 8, x(tick), height - 30, _INK if tick == 0 else _GRID))
-        parts.append(_text(x(tick), height - 12, f"{tick:+g}" if tick else "0", colour=_FAINT))
+        parts.append(line(x(tick), top - 8, x(tick), height - 30, PALE if tick else INK))
+        label = f"{tick:+g}" if tick else "0"
+        parts.append(text(x(tick), height - 12, label, "middle", FAINT))
     for index, delta in enumerate(deltas):
         y = top + row * index + 8
-        parts.append(_text(left - 14, y + 4, delta.name, anchor="end"))
+        parts.append(text(left - 14, y + 4, delta.name, "end"))
         if delta.limit is not None:
-            parts.append(
-                f'<rect x="{x(-reach):.1f}" y="{y - 11}" width="{x(delta.limit) - x(-reach):.1f}" '
-                'height="22" fill="#f6d9d3"/>'
-            )
+            parts.append(box(x(-reach), y - 11, x(delta.limit) - x(-reach), 22, _BEYOND))
         if delta.interval is not None:
             low, high = delta.interval
-            parts.append(_line(x(low), y, x(high), y, ENGINE_COLOUR, 2.5))
-        parts.append(f'<circle cx="{x(delta.value):.1f}" cy="{y}" r="5" fill="{ENGINE_COLOUR}"/>')
-    return _svg(width, height, "Differences, engine minus baseline", parts)
+            parts.append(line(x(low), y, x(high), y, ENGINE_COLOUR, width=2.5))
+        parts.append(dot(x(delta.value), y, 5, ENGINE_COLOUR))
+    title = "Differences, engine minus baseline"
+    return svg(width, height, parts, title, inline=True)
 
 
 def reliability(bins: Sequence[Mapping[str, Any]], title: str, colour: str) -> str:
@@ -75,42 +73,34 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str, colour: str) -> s
     bins : from `reliability_bins`.
     """
     left, top, side = 46, 28, 250
-    parts = [_text(left + side / 2, 16, title, weight="600")]
+    bottom = top + side
+    parts = [text(left + side / 2, 16, title, "middle", bold=True)]
     for share in (0, 0.25, 0.5, 0.75, 1):
         y = top + side * (1 - share)
-        parts.append(_line(left, y, left + side, y, _GRID))
-        parts.append(_text(left - 6, y + 4, f"{share:.0%}", anchor="end", colour=_FAINT, size=11))
+        parts.append(line(left, y, left + side, y))
+        parts.append(text(left - 6, y + 4, f"{share:.0%}", "end", FAINT, size=11))
     most = max((each["images"] for each in bins), default=0) or 1
     for each in bins:
         if not each["images"]:
             continue
         x, step = left + side * each["above"], side * (each["up_to"] - each["above"])
-        tall = side * each["accuracy"]
-        parts.append(
-            f'<rect x="{x + 1:.1f}" y="{top + side - tall:.1f}" width="{step - 2:.1f}" '
-            f'height="{tall:.1f}" fill="{colour}" opacity="0.85"/>'
-        )
-        drop = 34 * each["images"] / most
-        parts.append(
-            f'<rect x="{x + 1:.1f}" y="{top + side + 22}" width="{step - 2:.1f}" '
-            f'height="{drop:.1f}" fill="{_FAINT}"/>'
-        )
-        parts.append(
-            _text(x + step / 2, top + side + 35 + drop, str(each["images"]), size=9, colour=_FAINT)
-        )
-    parts.append(_line(left, top + side, left + side, top, _INK, 1.2, dash=True))
+        tall, drop = side * each["accuracy"], 34 * each["images"] / most
+        number = str(each["images"])
+        parts += [
+            box(x + 1, bottom - tall, step - 2, tall, colour, opacity=0.85),
+            box(x + 1, bottom + 22, step - 2, drop, FAINT),
+            text(x + step / 2, bottom + 35 + drop, number, "middle", FAINT, size=9),
+        ]
+    parts.append(line(left, bottom, left + side, top, INK, "5 4", width=1.2))
     for share in (0, 0.5, 1):
         parts.append(
-            _text(left + side * share, top + side + 15, f"{share:.0%}", size=11, colour=_FAINT)
+            text(left + side * share, bottom + 15, f"{share:.0%}", "middle", FAINT, size=11)
         )
-    parts.append(
-        _text(left + side / 2, top + side + 88, "how sure it says it is", size=12, colour=_FAINT)
-    )
-    parts.append(
-        f'<text x="12" y="{top + side / 2}" font-size="12" fill="{_FAINT}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {top + side / 2})">how often it is right</text>'
-    )
-    return _svg(left + side + 14, top + side + 96, f"Reliability of {title}", parts)
+    label = "how sure it says it is"
+    parts.append(text(left + side / 2, bottom + 88, label, "middle", FAINT, size=12))
+    upright = text(12, top + side / 2, "how often it is right", "middle", FAINT, size=12)
+    parts.append(f'<g transform="rotate(-90 12 {top + side / 2})">{upright}</g>')
+    return svg(left + side + 14, bottom + 96, parts, f"Reliability of {title}", inline=True)
 
 
 def probability_bars(
@@ -124,65 +114,24 @@ def probability_bars(
     parts = []
     for index, (name, before, after) in enumerate(rows):
         y = index * row + 4
-        mark = " ✓" if name == truth else ""
-        weight = "600" if name == truth else "400"
-        parts.append(_text(left - 8, y + 17, name + mark, anchor="end", size=12, weight=weight))
+        true = name == truth
+        label = f"{name} ✓" if true else name
+        parts.append(text(left - 8, y + 17, label, "end", size=12, bold=true))
         for value, colour, place, chosen in (
             (before, BASELINE_COLOUR, y, decided[0] == name),
             (after, ENGINE_COLOUR, y + 13, decided[1] == name),
         ):
             long = max((width - left - 56) * value, 0.5)
-            parts.append(
-                f'<rect x="{left}" y="{place}" width="{long:.1f}" height="11" fill="{colour}" '
-                f'opacity="{1 if chosen else 0.45}"/>'
-            )
-            parts.append(
-                _text(
-                    left + long + 5,
-                    place + 9.5,
-                    f"{100 * value:.1f} %",
-                    anchor="start",
-                    size=10.5,
-                    weight="600" if chosen else "400",
-                )
-            )
-    return _svg(width, row * len(rows), "Probabilities of baseline and engine", parts)
+            share = f"{100 * value:.1f} %"
+            parts += [
+                box(left, place, long, 11, colour, opacity=1 if chosen else 0.45),
+                text(left + long + 5, place + 9.5, share, size=10.5, bold=chosen),
+            ]
+    title = "Probabilities of baseline and engine"
+    return svg(width, row * len(rows), parts, title, inline=True)
 
 
 def _ticks(reach: float) -> list[float]:
     step = next(each for each in (0.5, 1, 2, 5, 10, 20, 50, 100) if reach / each <= 4)
     count = int(reach / step)
     return [step * index for index in range(-count, count + 1)]
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    anchor: str = "middle",
-    colour: str = _INK,
-    size: float = 13,
-    weight: str = "400",
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" '
-        f'font-weight="{weight}">{escape(text)}</text>'
-    )
-
-
-def _line(
-    x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1, *, dash: bool = False
-) -> str:
-    dashes = ' stroke-dasharray="5 4"' if dash else ""
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-        f'stroke-width="{width}"{dashes}/>'
-    )
-
-
-def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" '
-        f'aria-label="{escape(label)}" font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
-    )

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroscan_edge._files import write_whole
+from neuroscan_edge._files import check_place, write_whole
 from neuroscan_edge.bundle import Bundle, open_bundle
-from neuroscan_edge.errors import OutputError, UsageError
+from neuroscan_edge.errors import OutputError
 from neuroscan_edge.parity.baseline_predictions import PREDICTIONS
 from neuroscan_edge.parity.certificate import certificate_name, write_into
 from neuroscan_edge.parity.junit import junit
@@ -41,11 +41,11 @@ class Outputs:
         Raises
         ------
         UsageError
-            If a folder does not exist.
+            If a folder does not exist, or a file is one.
         """
         for path in (self.report, self.json, self.junit, self.markdown):
-            if path is not None and not path.parent.is_dir():
-                raise UsageError(f"{path.parent} is not a folder; make it or write elsewhere")
+            if path is not None:
+                check_place(path)
 
 
 def write_outputs(parity: Parity, folder: Path, outputs: Outputs) -> Bundle:

@@ -1,6 +1,5 @@
 """A whole parity run: load, run the stages, judge, certify."""
 
-import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroscan_edge import __version__
+from neuroscan_edge._optional import installed_versions
 from neuroscan_edge.bundle import Bundle, open_bundle
 from neuroscan_edge.errors import ParityError
 from neuroscan_edge.machine import Machine, this_machine
@@ -228,12 +228,5 @@ def _environment(machine: Machine, choice: Choice) -> dict[str, Any]:
         "processor": machine.cpu,
         "gpu": None if gpu is None else {"name": gpu.name, "driver": machine.gpu.driver},
         "runtime": str(choice.installed),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": installed_versions(_PACKAGES),
     }
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -1,12 +1,13 @@
 """Images a second, side by side."""
 
 import statistics
-import time
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from neuroscan_edge.racing import race
 from neuroscan_edge.runtimes.base import Runtime
 
 ROUNDS = 5
@@ -28,11 +29,5 @@ def images_per_second(
         After one to warm up; the median counts.
     """
     batch = inputs[:_BATCH]
-    seconds: dict[str, list[float]] = {name: [] for name in runtimes}
-    for number in range(rounds + 1):
-        for name, runtime in runtimes.items():
-            started = time.perf_counter()
-            runtime(batch)
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: len(batch) / statistics.median(each) for name, each in seconds.items()}
+    spent = race({name: partial(run, batch) for name, run in runtimes.items()}, rounds)
+    return {name: len(batch) / (statistics.median(each) / 1e9) for name, each in spent.items()}

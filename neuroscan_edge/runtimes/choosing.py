@@ -41,7 +41,7 @@ class RuntimeOptions:
     precision : Precision or None
         None takes the fastest that there is.
     threads : int
-        Threads within an operator on a CPU; 0 takes every core.
+        Threads within an operator on a CPU; 0 leaves it to `parallelism`, else takes every core.
     runtime : RuntimeName or None
         None takes the fastest that runs here.
     engine : Path or None
@@ -99,8 +99,13 @@ class Choice:
     engine: StoredEngine | None = None
     cuda: bool = False
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU runs the model."""
+        return self.cuda or self.installed.name.on_gpu
+
     def __str__(self) -> str:
-        device = "gpu" if self.cuda or self.installed.name.on_gpu else "cpu"
+        device = "gpu" if self.on_gpu else "cpu"
         form = f"engine {self.engine.folder.name}" if self.engine else f"{self.precision} graph"
         return f"{self.installed}, {form}, on {device}: {self.reason}"
 
@@ -110,8 +115,8 @@ def choose_runtime(
 ) -> Choice:
     """Choose: what was asked for, else the first that runs here.
 
-    The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU OpenVINO where the
-    processor is Intel's with VNNI, else ONNX Runtime.
+    The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU OpenVINO for INT8 on
+    x86 with VNNI and for all on Intel's with VNNI, else ONNX Runtime.
 
     Raises
     ------
@@ -185,19 +190,19 @@ def _choose_cpu(
     reason = "the default for this processor"
     if _cuda(machine):
         reason = "the GPU's, through CUDA"
-    elif machine.openvino_first:
+    elif machine.openvino_first(options.precision or _preferred(bundle, cuda=False)):
         order.reverse()
-        reason = "the fastest on Intel processors"
-    missing: NeuroScanError | None = None
+        reason = "the fastest on this processor"
+    missing: dict[RuntimeName, NeuroScanError] = {}
     for name in order:
         why = "; ".join([reason, *passed_over])
         try:
             return _choose_named(bundle, options, machine, name, why)
         except _UNUSABLE as error:
-            missing = missing or error
+            missing[name] = error
             reason = f"{name} has {_briefly(error)}"
-    assert missing is not None
-    raise missing
+    # Of the two, the one that runs every precision on every processor.
+    raise missing[RuntimeName.ONNXRUNTIME]
 
 
 def _fitting_engine(

@@ -41,8 +41,7 @@ def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
     DevicePreprocessingError
         If it is asked for and this GPU cannot.
     """
-    on_gpu = choice.cuda or choice.installed.name.on_gpu
-    if options.preprocess is PreprocessOn.CUDA and not on_gpu:
+    if options.preprocess is PreprocessOn.CUDA and not choice.on_gpu:
         raise UsageError(
             f"{choice.installed} runs on the CPU; leave --preprocess cuda out, or use a runtime on "
             "the GPU"

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: on Intel processors the fastest for the symmetric INT8 graph."""
+"""OpenVINO on the CPU: on x86 processors with VNNI the fastest for the symmetric INT8 graph."""
 
 from types import TracebackType
 from typing import Any

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from neuroscan_edge._cache import cache_folder, read_own, write_own
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.machine import usable_cores
+from neuroscan_edge.racing import race
 from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
 from neuroscan_edge.spec import Preprocessing
 
@@ -103,12 +105,7 @@ def measured_best(
         for choice in choices:
             # One open at a time: together they would take the memory of many models.
             with open_with(choice) as run:
-                # The first call allocates.
-                run(batch)
-                for _ in range(_CALLS):
-                    started = clock()
-                    run(batch)
-                    spent[choice].append(clock() - started)
+                spent[choice] += race({choice: partial(run, batch)}, _CALLS, clock)[choice]
     medians = {choice: statistics.median(values) / 1e6 for choice, values in spent.items()}
     best = min(medians, key=lambda choice: medians[choice])
     if medians[best] > (1 - _MARGIN) * medians[choices[0]]:

@@ -58,7 +58,7 @@ def tune(
     again : bool
         Measure even if there is an earlier answer.
     """
-    if choice.cuda or choice.installed.name.on_gpu:
+    if choice.on_gpu:
         return Tuned(options, "on the GPU")
     if options.threads or options.parallelism is not None:
         return Tuned(options, "asked for")

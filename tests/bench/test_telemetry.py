@@ -31,6 +31,23 @@ def test_a_gpu_is_watched():
     assert nvml.open == 0, "closed again"
 
 
+def test_the_gpu_watched_is_the_one_that_runs_the_model():
+    """CUDA's first GPU need not be NVML's: its place on the bus says which it is."""
+    nvml = FakeNvml()
+    telemetry, _ = open_telemetry(nvml, "0000:65:00.0")
+    assert nvml.watched == "0000:65:00.0"
+    telemetry.stop()
+    open_telemetry(nvml)
+    assert nvml.watched == 0
+
+
+def test_a_gpu_that_nvml_does_not_know_is_a_plain_reason_and_leaves_nothing_open():
+    nvml = FakeNvml()
+    telemetry, reason = open_telemetry(nvml, "0000:00:00.0")
+    assert telemetry is None and "NVML does not answer (Not Found)" in reason
+    assert nvml.open == 0
+
+
 def test_energy_is_shared_among_the_slices_between_the_looks():
     # 2 J from look to look.
     assert watched(FakeNvml(), looks=4, slices=16)["joules_per_slice"] == pytest.approx(2 / 16)

@@ -1,13 +1,19 @@
 """``bench`` from the command line: what it writes, and every bad input."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
-from engine_cases import fitting_engine
+from engine_cases import MACHINE, fitting_engine
 from fakes.fake_nvml import FakeNvml
 from tiny_models import calibrated_bundle
 from typer.testing import CliRunner
@@ -16,9 +22,12 @@ from neuroscan_edge.bench import harness, read_record
 from neuroscan_edge.bench.cold_start import ColdStartError, measure_cold_start
 from neuroscan_edge.bench.library import open_library
 from neuroscan_edge.bench.system import FilesSystem
+from neuroscan_edge.build import BuildOptions, build_engine
 from neuroscan_edge.cli.app import app
 from neuroscan_edge.errors import UsageError
-from neuroscan_edge.spec import RESEARCH_USE
+from neuroscan_edge.pipeline import AUTO_BATCH
+from neuroscan_edge.runtimes import Parallelism, RuntimeInfo, Tuned, choose_runtime
+from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
 QUICK = (
     "--warm-up", "0", "--min-duration", "0.2", "--max-duration", "0.4", "--threads", "1",
@@ -34,6 +43,32 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return calibrated_bundle(tmp_path_factory.mktemp("bench") / "tiny")
+
+
+GPU_BATCH = 2 * AUTO_BATCH
+
+
+class GpuRuntime:
+    """Says that a GPU runs it, and wants larger batches than a CPU."""
+
+    info = RuntimeInfo("onnxruntime", "1", "A GPU", Precision.INT8, "0" * 64, batch_size=GPU_BATCH)
+
+    def __enter__(self) -> "GpuRuntime":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return np.full((len(batch), 4), 0.25, np.float32)
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    def chosen(bundle, options):
+        return replace(choose_runtime(bundle, options), cuda=True)
+
+    monkeypatch.setattr("neuroscan_edge.bench.run.choose_runtime", chosen)
+    monkeypatch.setattr("neuroscan_edge.bench.run.open_choice", lambda *_: GpuRuntime())
 
 
 def bench(*arguments: object):
@@ -123,12 +158,31 @@ def test_too_few_queries_claim_no_percentile_and_say_how_many(scans, model, tmp_
     assert (section["verdict"], read_record(output).verdict) == ("unstable", "unstable")
 
 
-def test_an_engine_for_another_machine_is_refused(scans, model, tmp_path):
-    engine = fitting_engine(model, tmp_path / "engine", compute_capabilities=("12.0",))
-    done = bench(scans, "--model", model.folder, "--engine", engine.folder, *QUICK)
+ELSEWHERE = {
+    "another GPU": ({"compute_capabilities": ("12.0",)}, "sm_120"),
+    "another processor": (
+        {
+            "runtime": RuntimeName.ONNXRUNTIME,
+            "runtime_version": onnxruntime.__version__,
+            "platform": "linux an-architecture",
+            "cuda_major": None,
+            "compute_capabilities": (),
+        },
+        "found an engine for linux an-architecture, wanted one for",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_an_engine_for_another_machine_is_refused(scans, model, tmp_path, changes, reason):
+    engine = fitting_engine(model, tmp_path / "engine", **changes)
+    output = tmp_path / "record.json"
+    done = bench(scans, "--model", model.folder, "--engine", engine.folder, *QUICK,
+                 "--output", output)  # fmt: skip
     assert done.exit_code == 2
-    assert "error: " in done.output and "found" in done.output and "wanted" in done.output
-    assert not isinstance(done.exception, AttributeError)
+    assert done.output.startswith(f"error: {engine.folder}: found ")
+    assert reason in done.output
+    assert not output.exists(), "nothing was measured"
 
 
 def test_ctrl_c_leaves_a_partial_record(scans, model, tmp_path, monkeypatch):
@@ -156,14 +210,65 @@ def test_ctrl_c_leaves_a_partial_record(scans, model, tmp_path, monkeypatch):
     assert "partial: the run was cut short" in page.read_text()
 
 
+@pytest.mark.parametrize("scenario", ["SingleStream", "Offline"])
+def test_the_signal_of_ctrl_c_ends_a_real_run_with_its_record(scans, model, tmp_path, scenario):
+    output = tmp_path / "record.json"
+    command = [
+        sys.executable, "-m", "neuroscan_edge", "bench", str(scans), "--model", str(model.folder),
+        "--scenario", scenario, "--threads", "1", "--warm-up", "0", "--min-duration", "300",
+        "--output", str(output),
+    ]  # fmt: skip
+    started = tmp_path / "started"
+    # The first query says that measuring has begun: no test waits for a guess.
+    place = tmp_path / "site"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(
+        "import pathlib, neuroscan_edge.bench.system as system\n"
+        "real = system.classify_files\n"
+        "def told(*arguments):\n"
+        "    for result in real(*arguments):\n"
+        f"        pathlib.Path({str(started)!r}).touch()\n"
+        "        yield result\n"
+        "system.classify_files = told\n"
+    )
+    path = os.pathsep.join([str(place), *sys.path])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as process:
+        until = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    record = read_record(output)
+    assert record.verdict is harness.Verdict.PARTIAL
+    (section,) = record.content["scenarios"]
+    assert section["reason"].startswith("interrupted after")
+    assert "stages" not in record.content and "sweep" not in record.content
+
+
+@pytest.mark.usefixtures("on_gpu")
 def test_without_nvml_the_reason_is_told(scans, model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     output = tmp_path / "record.json"
     done = bench(scans, "--model", model.folder, *QUICK, "--output", output,
                  "--scenario", "Offline")  # fmt: skip
-    assert done.exit_code in {0, 1}
+    assert done.exit_code in {0, 1}, done.output
     assert "no GPU figures: pynvml is not installed" in done.output
     assert "neuroscan-edge[bench]" in read_record(output).content["gpu"]["reason"]
+
+
+def test_a_gpu_that_does_not_run_the_model_is_not_watched(scans, model, tmp_path, monkeypatch):
+    # Throttled, as an idle one may be: no verdict on a run of the CPU.
+    nvml = FakeNvml(reasons=0x40)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    output = tmp_path / "record.json"
+    done = bench(scans, "--model", model.folder, *QUICK, "--output", output,
+                 "--runtime", "onnxruntime", "--scenario", "Offline")  # fmt: skip
+    assert done.exit_code in {0, 1}, done.output
+    record = read_record(output)
+    assert record.content["gpu"]["reason"] == "the model runs on the CPU"
+    assert "gpu" not in record.content["scenarios"][0]
+    assert not any("throttled" in reason for reason in record.reasons)
+    assert nvml.looks == 0
 
 
 def test_without_loadgen_the_extra_is_named_before_anything_is_measured(scans, model, monkeypatch):
@@ -187,6 +292,15 @@ def test_records_of_two_machines_are_compared_with_a_warning(scans, model, tmp_p
     assert "warning: the records are of different machines" in done.output
     assert "Offline (pipeline)" in done.output and "x 1.000" in done.output
     assert bench("compare", one, tmp_path / "none.json").exit_code == 2
+
+
+def test_records_without_a_common_figure_are_bad_usage(scans, model, tmp_path):
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    for path, name in ((one, "SingleStream"), (two, "Offline")):
+        bench(scans, "--model", model.folder, *QUICK, "--output", path, "--scenario", name)
+    done = bench("compare", one, two)
+    assert done.exit_code == 2
+    assert "the first has SingleStream (pipeline), the second Offline (pipeline)" in done.output
 
 
 @pytest.mark.parametrize(
@@ -229,13 +343,77 @@ def test_a_cold_start_runs_a_real_process(scans, model):
     assert found["first_s"] > 0
 
 
+@pytest.mark.usefixtures("on_gpu")
+def test_the_batch_size_recorded_is_what_the_runtime_asks_for(scans, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    output = tmp_path / "record.json"
+    command = [scans, "--model", model.folder, *QUICK, "--output", output]
+    for asked, used in ((0, GPU_BATCH), (4, 4)):
+        done = bench(*command, "--scenario", "Offline", "--batch-size", asked)
+        assert done.exit_code in {0, 1}, done.output
+        content = read_record(output).content
+        assert content["options"]["batch_size"] == used
+        assert content["stages"]["streaming"]["batch_size"] == used
+        # Whole batches alone are counted.
+        assert content["scenarios"][0]["samples"] % used == 0
+
+
+def test_the_batch_size_recorded_on_a_cpu_is_what_classify_takes(scans, model, tmp_path):
+    output = tmp_path / "record.json"
+    bench(scans, "--model", model.folder, *QUICK, "--output", output, "--scenario", "Offline")
+    assert read_record(output).content["options"]["batch_size"] == AUTO_BATCH
+
+
+def test_tuning_again_measures_each_kind_of_batch_once(scans, model, tmp_path, monkeypatch):
+    asked = []
+
+    def counted(bundle, choice, options, *, batch_size, slices, again):
+        asked.append((batch_size, again))
+        tuned = replace(options, threads=0, parallelism=Parallelism(1))
+        return Tuned(tuned, "measured now")
+
+    monkeypatch.setattr("neuroscan_edge.bench.run.tune", counted)
+    done = bench(scans, "--model", model.folder, *QUICK, "--retune", "--scope", "both",
+                 "--scenario", "SingleStream", "--scenario", "Offline")  # fmt: skip
+    assert done.exit_code in {0, 1}, done.output
+    assert sorted(asked) == [(1, True), (AUTO_BATCH, True)]
+
+
+@pytest.mark.parametrize("of_an_engine", [False, True], ids=["a graph", "an engine"])
+def test_a_cold_start_is_of_what_was_measured(scans, model, tmp_path, monkeypatch, of_an_engine):
+    seen = []
+
+    def timed(image, options, runs):
+        seen.append(list(options))
+        return {"runs_s": [1.0], "median_s": 1.0, "first_s": 1.0}
+
+    monkeypatch.setattr("neuroscan_edge.bench.run.measure_cold_start", timed)
+    which = ["--runtime", "onnxruntime"]
+    if of_an_engine:
+        folder = tmp_path / "engine"
+        options = BuildOptions(RuntimeName.ONNXRUNTIME, Precision.INT8, output=folder)
+        build_engine(model, options, lambda *_: None)
+        which = ["--engine", str(folder)]
+    done = bench(scans, "--model", model.folder, *QUICK[:-1], "1", *which,
+                 "--scenario", "Offline")  # fmt: skip
+    assert done.exit_code in {0, 1}, done.output
+    ((*_, option, value),) = seen
+    assert seen[0][seen[0].index("--threads") + 1] == "1"
+    assert (option, value) == (("--engine", which[1]) if of_an_engine else ("--precision", "int8"))
+
+
+@pytest.mark.usefixtures("on_gpu")
 def test_with_nvml_each_scenario_has_its_gpu_figures(scans, model, tmp_path, monkeypatch):
     nvml = FakeNvml(reasons=0x40)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    gpu = replace(MACHINE.gpu.gpus[0], bus_id="0000:65:00.0")
+    machine = replace(MACHINE, gpu=replace(MACHINE.gpu, gpus=(gpu,)))
+    monkeypatch.setattr("neuroscan_edge.bench.run.this_machine", lambda: machine)
     output = tmp_path / "record.json"
     done = bench(scans, "--model", model.folder, *QUICK, "--output", output,
                  "--scenario", "Offline")  # fmt: skip
     assert done.exit_code == 1, "throttled: not valid, however steady"
+    assert nvml.watched == gpu.bus_id
     record = read_record(output)
     assert record.content["scenarios"][0]["gpu"]["temperature_c"] == [61, 61]
     assert "the GPU was throttled: hardware thermal slowdown" in record.reasons

@@ -46,7 +46,14 @@ class FakeNvml:
         self.open -= 1
 
     def nvmlDeviceGetHandleByIndex(self, ordinal):  # noqa: N802
+        self.watched = ordinal
         return ordinal
+
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id):  # noqa: N802
+        if bus_id == "0000:00:00.0":
+            raise NVMLError("Not Found")
+        self.watched = bus_id
+        return bus_id
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle):  # noqa: N802
         if not self.counts_energy:

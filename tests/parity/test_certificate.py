@@ -12,7 +12,7 @@ from neuroscan_edge.bundle import GRAPHS, open_bundle, write_files
 from neuroscan_edge.errors import BundleVersionError, CertificateError, OutputError, UsageError
 from neuroscan_edge.machine import this_machine
 from neuroscan_edge.parity import Verdict, read_certificate, standing
-from neuroscan_edge.parity.certificate import seal, store
+from neuroscan_edge.parity.certificate import certificate_name, seal, write_into
 from neuroscan_edge.parity.gate import Gate
 from neuroscan_edge.parity.junit import junit
 from neuroscan_edge.parity.outputs import Outputs, write_outputs
@@ -36,6 +36,10 @@ def broken(folder, data, monkeypatch):
     """A run in which the engine confuses two classes."""
     answering(monkeypatch, lambda rows: rows[:, [1, 0, 2, 3]])
     return certify(folder, data)
+
+
+def store(bundle, certificate, engine: str | None = None) -> None:
+    write_into(bundle, {certificate_name(certificate, engine): certificate.to_bytes()})
 
 
 def choice_of(folder: Path, precision: Precision = Precision.INT8):
@@ -225,7 +229,8 @@ def test_a_failed_run_exits_with_1_and_names_the_stage(folder, data):
     from test_faults import biases_dropped
 
     biases_dropped(folder)
-    done = neuroscan_edge("parity", folder, "--data", data, "--precision", "int8", "--threads", 1)
+    what = ("--precision", "int8", "--runtime", "onnxruntime", "--threads", 1)
+    done = neuroscan_edge("parity", folder, "--data", data, *what)
     assert done.exit_code == 1
     assert done.stdout.startswith("FAILED")
     assert "stage int8 failed, changes" in done.stdout
