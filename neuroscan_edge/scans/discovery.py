@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuroscan_edge.errors import UsageError
 from neuroscan_edge.scans import dicom_signature, raster
+from neuroscan_edge.scans.paths import Paths
 
 _HEAD_BYTES = 132
 
@@ -40,7 +41,7 @@ def find_scans(inputs: Iterable[Path]) -> Discovery:
     UsageError
         If an input does not exist, or a folder given by name cannot be listed.
     """
-    files: list[Path] = []
+    files = Paths()
     skipped = 0
     for given in inputs:
         if _is_folder(given):
