@@ -16,8 +16,8 @@ from typing import Any
 from recording import RESULTS
 
 from neuroscan_edge.bench.floor import Ceilings, Work, floor_ms, limit
-from neuroscan_edge.bench.svg import curve, stacked_bars
 from neuroscan_edge.spec import Precision
+from neuroscan_edge.svg import curve, stacked_bars
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

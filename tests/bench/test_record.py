@@ -13,9 +13,9 @@ from neuroscan_edge.bench.page import render_page
 from neuroscan_edge.bench.record import BENCH_SCHEMA, BenchRecordError, new_record, read_record
 from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, ScenarioName
 from neuroscan_edge.bench.summary import summary_lines
-from neuroscan_edge.bench.svg import round_step
 from neuroscan_edge.bench.sweep import knee, measure_sweep
 from neuroscan_edge.spec import RESEARCH_USE
+from neuroscan_edge.svg import round_step
 
 MACHINE = {
     "platform": "linux x86_64",
