@@ -6,7 +6,7 @@ from neuroscan_edge.svg import COLOURS, box, line, svg, text
 
 OUTCOME_COLOURS = {
     "answer": "#2f7d58",
-    "refer": "#e0a32e",
+    "refer": "#c4820e",
     "rejected": "#9aa3ad",
     "failed": "#b5402f",
 }
