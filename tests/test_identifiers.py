@@ -37,6 +37,8 @@ SYNTAXES = {"explicit": ExplicitVRLittleEndian, "implicit": ImplicitVRLittleEndi
 
 _TEXT = {"PN": 60, "LO": 60, "SH": 16, "LT": 60, "ST": 60, "UT": 60, "UC": 60, "AE": 16, "CS": 16}
 _FIXED = {"DA": DATE, "DT": DATE + TIME, "TM": TIME, "AS": "077Y", "IS": NUMBER, "DS": NUMBER}
+# Commands, meta information, image, pixels.
+_GROUPS_KEPT = {0x0000, 0x0002, 0x0028, 0x7FE0}
 # Without these as they must be it would be no image; the variants below attack them one by one.
 _OF_THE_IMAGE = {"SpecificCharacterSet", "Modality", "ImageType", "BodyPartExamined"}
 _OF_THE_IMAGE |= {"NumberOfFrames", "BurnedInAnnotation", "PhotometricInterpretation"}
@@ -51,7 +53,12 @@ def full_of_identifiers() -> Dataset:
     filled = 0
     for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
         group = tag >> 16
-        if not keyword or retired or group in {0x0000, 0x0002, 0x0028, 0x7FE0} or keyword in _OF_THE_IMAGE:
+        if (
+            not keyword
+            or retired
+            or group in {0x0000, 0x0002, 0x0028, 0x7FE0}
+            or keyword in _OF_THE_IMAGE
+        ):
             continue
         if vr in _TEXT or vr in _FIXED:
             filled += 1

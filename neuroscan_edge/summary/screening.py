@@ -1,5 +1,6 @@
 """The operating point that a summary holds its slices against, from a certificate."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,11 @@ def _screening(certificate: Certificate, name: str, sensitivity: float) -> Scree
 
 def _look_up(made_by: MadeBy) -> tuple[str, Certificate]:
     model, precision, runtime, engine_sha256 = made_by
+    # A name from a file of results: it must not lead to a folder elsewhere.
+    if not re.fullmatch(r"\w[\w.-]*", model):
+        raise CertificateError(
+            "the results name a model that is no bundle's name; give one: --certificate FILE"
+        )
     bundle = open_bundle(find_bundle(model))
     for name, data in stored_certificates(bundle):
         try:

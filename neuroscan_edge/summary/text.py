@@ -64,7 +64,7 @@ def plain(text: str) -> str:
 
 def _lines(summary: Summary) -> Iterator[str]:
     tally = summary.tally
-    yield f"{tally.slices} slices"
+    yield "1 slice" if tally.slices == 1 else f"{tally.slices} slices"
     for name in OUTCOMES:
         yield f"  {OUTCOME_NAMES[name]:<22}{_count(tally.outcomes[name], tally.slices)}"
     if tally.classes:
