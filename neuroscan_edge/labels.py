@@ -29,8 +29,9 @@ def printable(name: str) -> str:
 def tumour_probability(probabilities: Mapping[str, float]) -> float | None:
     """Return the probability of any tumour, 1 - p(no_tumor); None for a model without that class.
 
-    Rounded to 12 decimals: without the noise of the subtraction.
+    Rounded to 12 decimals: without the noise of the subtraction. An engine's rounding does not take
+    it out of 0 to 1.
     """
     if NO_TUMOUR not in probabilities:
         return None
-    return round(1.0 - probabilities[NO_TUMOUR], _RISK_DIGITS)
+    return min(max(round(1.0 - probabilities[NO_TUMOUR], _RISK_DIGITS), 0.0), 1.0)

@@ -21,6 +21,8 @@ FEWEST_IMAGES = 50
 """Of slices with a tumour, and of slices without: with fewer nothing is said."""
 
 FOLDS = 10
+"""Into which the images are dealt, near-duplicates together: of each kind there must be as many."""
+
 _KEY = "screening"
 
 _Floats = npt.NDArray[np.float64]
@@ -177,6 +179,13 @@ def operating_point(scores: Scores, sensitivity: float = 0.95) -> OperatingPoint
             raise UsageError(
                 f"the {scores.part} part has {count} images {wanted}; an operating point needs "
                 f"{FEWEST_IMAGES}. Certify on more images, or use another certificate"
+            )
+    for wanted, members in (("with a tumour", tumour), ("without", ~tumour)):
+        different = len(np.unique(scores.groups[members]))
+        if different < FOLDS:
+            raise UsageError(
+                f"the images {wanted} are near-duplicates of {different}; an operating point needs "
+                f"{FOLDS} that differ. Certify on other images, or use another certificate"
             )
     threshold = _threshold(scores.risks[tumour], sensitivity)
     suspicious = scores.risks >= threshold

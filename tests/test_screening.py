@@ -79,6 +79,13 @@ def test_too_few_images_are_refused(tumours, without):
         operating_point(scores(tumours, without))
 
 
+def test_copies_of_a_few_images_are_refused():
+    found = scores()
+    few = Scores(found.risks, found.truth, found.truth, LABELS, "whole")
+    with pytest.raises(UsageError, match="near-duplicates of 3"):
+        operating_point(few)
+
+
 @pytest.mark.parametrize("wanted", [0, -1, 1.01, float("nan")])
 def test_a_sensitivity_out_of_range_is_refused(wanted):
     with pytest.raises(SpecError, match="sensitivity is"):

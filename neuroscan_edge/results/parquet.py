@@ -39,8 +39,9 @@ class ParquetRows:
         self._labels = labels
         self._schema = _schema(self._arrow, labels)
         self._waiting: list[dict[str, Any]] = []
-        sink = self._arrow.PythonFile(_Sink(write), mode="w")
-        self._writer = parquet.ParquetWriter(sink, self._schema)
+        self._sink = _Sink(write)
+        file = self._arrow.PythonFile(self._sink, mode="w")
+        self._writer = parquet.ParquetWriter(file, self._schema)
 
     def add(self, record: Record) -> None:
         """Take a row."""
@@ -52,6 +53,12 @@ class ParquetRows:
         """Write what waits, and the file's end; without it there is no file."""
         if self._waiting:
             self._flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Write nothing more."""
+        # The writer ends its file when it is collected, which is then closed.
+        self._sink.abandoned = True
         self._writer.close()
 
     def _cells(self, record: Record) -> Any:
@@ -68,12 +75,14 @@ class _Sink(io.RawIOBase):
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
+        self.abandoned = False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        self._write(bytes(data))
+        if not self.abandoned:
+            self._write(bytes(data))
         return len(data)
 
 

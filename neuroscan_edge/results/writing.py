@@ -34,7 +34,11 @@ def record_writer(
         from neuroscan_edge.results.parquet import ParquetRows
 
         rows = ParquetRows(write, labels)
-        yield rows.add
+        try:
+            yield rows.add
+        except BaseException:
+            rows.abandon()
+            raise
         rows.close()
         return
     text = result_format(form, labels)

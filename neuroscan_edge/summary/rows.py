@@ -16,6 +16,9 @@ LINES_NAMED = 20
 """Of the lines that are no rows; the others are counted."""
 
 MOST_CLASSES = 100
+ROUNDING = 1e-3
+"""How far an engine's probabilities may lie outside 0 to 1."""
+
 _LONGEST_WORD = 200
 _ERROR_KIND = re.compile(r"^([a-z][a-z-]{0,39}): ")
 _KEYS = ("model", "precision", "runtime", "engine_sha256")
@@ -162,7 +165,7 @@ def _outcome(decision: Any, probabilities: Mapping[str, float] | None, level: st
     if decision is None and probabilities is None and level != "slice":
         return "failed"
     if decision is None and probabilities is not None:
-        # Rows of version 0.1 say nothing of it.
+        # Rows written before there were decisions say nothing of it.
         return str(Decision.ANSWER)
     if not isinstance(decision, str) or decision not in _DECISIONS:
         raise ValueError("its decision is none of answer, refer, rejected")
@@ -178,10 +181,10 @@ def _probabilities(value: Any) -> dict[str, float] | None:
         raise ValueError("its probabilities are none by class")
     for label, share in value.items():
         number = isinstance(share, int | float) and not isinstance(share, bool)
-        if not number or not math.isfinite(share) or not 0 <= share <= 1:
+        if not number or not math.isfinite(share) or not -ROUNDING <= share <= 1 + ROUNDING:
             raise ValueError("its probabilities are no numbers from 0 to 1")
         _word(label, "class")
-    return {label: float(share) for label, share in value.items()}
+    return {label: min(max(float(share), 0.0), 1.0) for label, share in value.items()}
 
 
 def _prediction(value: Any, probabilities: Mapping[str, float] | None) -> str | None:

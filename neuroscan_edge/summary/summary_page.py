@@ -164,6 +164,11 @@ def _screening(summary: Summary) -> str:
         f"{point.sensitivity.of + point.specificity.of} images ({point.part} part)."
     )
     html += table(("", "held out", "same images"), point_rows(point))
+    found = "; ".join(
+        f"{display_name(label)} {share.count} of {share.of}"
+        for label, share in point.by_class.items()
+    )
+    html += paragraph(f"Found, on the same images: {found}.")
     html += paragraph(
         "In brackets: exact 95 % intervals. The same images are those that the threshold was "
         "chosen on: optimistic. Held out: each image judged by a threshold that was chosen without "

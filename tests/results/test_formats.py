@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from result_rows import LABELS, row
 
 from neuroscan_edge.errors import OutputError
@@ -15,6 +16,7 @@ from neuroscan_edge.results import Result, result_format
 from neuroscan_edge.results.arrangement import Arrangement, arranged
 from neuroscan_edge.results.columns import cells, column_names
 from neuroscan_edge.results.parquet import ROWS_A_GROUP
+from neuroscan_edge.results.schema import result_schema
 from neuroscan_edge.results.writing import record_writer
 from neuroscan_edge.runtimes import RuntimeInfo
 from neuroscan_edge.scans import DicomUids, Provenance
@@ -153,3 +155,11 @@ def test_an_error_of_the_disk_comes_through_parquet_as_it_is():
         record_writer("parquet", LABELS, write) as add,
     ):
         add(row())
+
+
+def test_the_rounding_of_an_engine_makes_no_negative_risk(bundle):
+    values = np.array([0.0, 0.0, 1.0000001, 0.0], np.float32)
+    record = Result.of(Provenance("a.png"), bundle, INFO, values, None).to_json()
+    assert record["probabilities"]["no_tumor"] > 1
+    assert record["risk"] == 0
+    assert not list(Draft202012Validator(result_schema()).iter_errors(record))
