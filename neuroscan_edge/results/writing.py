@@ -36,10 +36,10 @@ def record_writer(
         rows = ParquetRows(write, labels)
         try:
             yield rows.add
+            rows.close()
         except BaseException:
             rows.abandon()
             raise
-        rows.close()
         return
     text = result_format(form, labels)
 
