@@ -116,6 +116,11 @@ class OperatingPoint:
         }
 
 
+def has_scores(document: Mapping[str, Any]) -> bool:
+    """Whether a certificate's document holds scores; the earliest do not."""
+    return document.get(_KEY) is not None
+
+
 def scores_of(document: Mapping[str, Any]) -> Scores:
     """Take the scores out of a certificate's document.
 

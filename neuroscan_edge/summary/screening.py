@@ -8,7 +8,7 @@ from typing import Any
 from neuroscan_edge.bundle import find_bundle, open_bundle
 from neuroscan_edge.errors import BundleError, CertificateError, NeuroScanError, UsageError
 from neuroscan_edge.parity.certificate import Certificate, read_certificate, stored_certificates
-from neuroscan_edge.screening import OperatingPoint, Scores, operating_point, scores_of
+from neuroscan_edge.screening import OperatingPoint, Scores, has_scores, operating_point, scores_of
 from neuroscan_edge.summary.tally import Tally
 
 MadeBy = tuple[str, str, str, str]
@@ -104,6 +104,7 @@ def _look_up(made_by: MadeBy) -> tuple[str, Certificate]:
             "the results name a model that is no bundle's name; give one: --certificate FILE"
         )
     bundle = open_bundle(find_bundle(model))
+    found = []
     for name, data in stored_certificates(bundle):
         try:
             certificate = read_certificate(data, name)
@@ -116,7 +117,11 @@ def _look_up(made_by: MadeBy) -> tuple[str, Certificate]:
             and subject.engine_sha256 == engine_sha256
             and (str(subject.precision), str(subject.runtime)) == (precision, runtime)
         ):
-            return name, certificate
+            found.append((name, certificate))
+    # One may be older than the scores that another of the same engine holds.
+    found.sort(key=lambda each: not has_scores(each[1].document))
+    if found:
+        return found[0]
     raise CertificateError(
         f"the bundle {model} holds no certificate of the engine that made these results; give one: "
         "--certificate FILE"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from neuroscan_edge.machine import this_machine
 from neuroscan_edge.parity.certificate import Subject, Verdict, seal, store
 from neuroscan_edge.screening import Scores
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
+
+ABOUT = ("data", "gate", "screening")
 
 
 def neuroscan_edge(*arguments: object):
@@ -118,6 +121,12 @@ def test_the_bundle_s_own_certificate_is_found(bundle, scans, tmp_path, monkeypa
     arguments = ("summarize", results, "--json", figures)
     assert neuroscan_edge(*arguments).exit_code == 0
     assert "no certificate of the engine" in json.loads(figures.read_text())["screening"]["reason"]
+    older = certificate(engine)
+    about = {**older.document, "screening": None}
+    subject = replace(older.subject, exact_int8=False)
+    bundle = store(bundle, seal(Verdict.PASSED, subject, {k: about[k] for k in ABOUT}))
+    assert neuroscan_edge(*arguments).exit_code == 0
+    assert "certify again" in json.loads(figures.read_text())["screening"]["reason"]
     store(bundle, certificate(engine))
     assert neuroscan_edge(*arguments).exit_code == 0
     found = json.loads(figures.read_text())["screening"]
