@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,15 +15,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from neuroscan_edge._files import whole_file
 from neuroscan_edge.bundle import find_bundle, open_bundle
 from neuroscan_edge.errors import EXIT_INCOMPLETE, OutputError, UsageError
+from neuroscan_edge.grouping import Groups
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.parity import require_certified, standing
 from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS, PipelineOptions, classify_files
-from neuroscan_edge.results import result_format
+from neuroscan_edge.results import FORMATS, Record
+from neuroscan_edge.results.arrangement import Arrangement, arranged
+from neuroscan_edge.results.writing import PARQUET, record_writer
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
 from neuroscan_edge.scans import Discovery, find_scans
 from neuroscan_edge.spec import RESEARCH_USE, Precision, PreprocessOn, RuntimeName
-
-_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class ClassifyRequest:
         Bundle folder or name; None is the default bundle.
     output : Path or None
         Results file; None is standard output.
-    output_format : {"table", "csv", "jsonl"} or None
+    output_format : {"table", "csv", "jsonl", "parquet"} or None
         None goes by the output's suffix, and is a table on standard output.
     precision : Precision or None
         None takes the fastest.
@@ -52,6 +53,8 @@ class ClassifyRequest:
         auto takes the GPU with a GPU's engine.
     require_certificate : bool
         Whether to refuse what no certificate in the bundle is of.
+    arrangement : Arrangement
+        The order of the rows, and those of series and studies.
     """
 
     inputs: tuple[Path, ...]
@@ -66,6 +69,7 @@ class ClassifyRequest:
     engine: Path | None = None
     preprocess: PreprocessOn = PreprocessOn.AUTO
     require_certificate: bool = False
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
 
 def run(request: ClassifyRequest) -> int:
@@ -89,6 +93,7 @@ def run(request: ClassifyRequest) -> int:
     if request.output is not None:
         _check_output(request.output, found.files)
     bundle = open_bundle(find_bundle(request.model))
+    request.arrangement.check(bundle.labels)
     runtime_options = RuntimeOptions(
         request.precision,
         request.threads,
@@ -106,38 +111,58 @@ def run(request: ClassifyRequest) -> int:
         print("warming up; the first time on a GPU kernels are compiled", file=sys.stderr)
     batch_size = min(request.batch_size or AUTO_BATCH, len(found.files))
     tuned = tune(bundle, choice, runtime_options, batch_size=batch_size, slices=len(found.files))
-    written = result_format(form, bundle.labels)
+    groups = Groups(request.arrangement.grouping)
     counts = {"classified": 0, "failed": 0}
     opened = open_choice(bundle, choice, tuned.options)
-    with opened as runtime, _sink(request.output) as write:
+    with (
+        opened as runtime,
+        _sink(request.output) as write,
+        record_writer(form, bundle.labels, write) as add,
+        _progress(len(found.files), to_terminal=request.output is not None) as advance,
+    ):
         place = runtime.info.preprocessing
         print(f"preprocessing on {place}", file=sys.stderr)
-        write(written.opening)
-        with _progress(len(found.files), to_terminal=request.output is not None) as advance:
+
+        def records() -> Iterator[Record]:
             path = None
             for result in classify_files(found.files, bundle, runtime, options):
-                write(written.line(replace(result, certified=certified.certified)))
                 counts["failed" if result.error else "classified"] += 1
                 advance(result.provenance.path != path)
                 path = result.provenance.path
+                yield replace(result, certified=certified.certified).to_json()
+
+        for record in arranged(records(), request.arrangement, groups):
+            add(record)
         if runtime.info.preprocessing != place:
             print(f"preprocessing was on {runtime.info.preprocessing}", file=sys.stderr)
     _summarise(counts, found, request.output)
+    if groups.ungrouped:
+        print(_ungrouped(groups), file=sys.stderr)
     return EXIT_INCOMPLETE if counts["failed"] else 0
 
 
 def _format_name(request: ClassifyRequest) -> str:
+    if request.output is None:
+        form = request.output_format or "table"
+        if form == PARQUET:
+            raise UsageError(
+                "Parquet is no text for standard output; give --output results.parquet"
+            )
+        return form
     if request.output_format:
         return request.output_format
-    if request.output is None:
-        return "table"
     suffix = request.output.suffix.lower()
-    if suffix not in _FORMATS:
+    if suffix not in FORMATS:
         raise UsageError(
-            f"{request.output} ends in {suffix or 'nothing'}; use one of {', '.join(_FORMATS)}, "
+            f"{request.output} ends in {suffix or 'nothing'}; use one of {', '.join(FORMATS)}, "
             "or give --format"
         )
-    return _FORMATS[suffix]
+    return FORMATS[suffix]
+
+
+def _ungrouped(groups: Groups) -> str:
+    noun = "row is" if groups.ungrouped == 1 else "rows are"
+    return f"{groups.ungrouped} {noun} of no {groups.by}: nothing in the file says which"
 
 
 def _nothing(inputs: tuple[Path, ...], found: Discovery) -> str:
@@ -147,23 +172,23 @@ def _nothing(inputs: tuple[Path, ...], found: Discovery) -> str:
 
 
 @contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[Callable[[str], None]]:
+def _sink(output: Path | None) -> Iterator[Callable[[bytes], None]]:
     """Open the results' destination; a file appears only if the block succeeds."""
     if output is None:
         yield _write_to_stdout
-        _write_to_stdout("", flush=True)
+        _write_to_stdout(b"", flush=True)
         return
     # A link stays a link: what it names is replaced.
     target = output.resolve()
     try:
         with whole_file(target) as file:
 
-            def write(text: str) -> None:
+            def write(data: bytes) -> None:
                 with _write_errors(output):
-                    file.write(text.encode("utf-8", "surrogateescape"))
+                    file.write(data)
 
             yield write
-            write("")
+            write(b"")
     except OSError as error:
         raise _unwritable(output, error) from error
 
@@ -199,14 +224,14 @@ def _unwritable(output: Path, error: OSError) -> OutputError:
     )
 
 
-def _write_to_stdout(text: str, *, flush: bool = False) -> None:
+def _write_to_stdout(data: bytes, *, flush: bool = False) -> None:
     try:
         if hasattr(sys.stdout, "buffer"):
             # Bytes: file names need not be text, nor the terminal's encoding UTF-8.
-            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+            sys.stdout.buffer.write(data)
         else:
             # A notebook's standard output takes text alone.
-            sys.stdout.write(text.encode("utf-8", "replace").decode())
+            sys.stdout.write(data.decode("utf-8", "replace"))
         if flush or sys.stdout.isatty():
             sys.stdout.flush()
     except BrokenPipeError as error:

@@ -68,6 +68,43 @@ class PreprocessOn(Word):
     CUDA = "cuda"
 
 
+class SortBy(Word):
+    """The order of result rows: as the scans were given, or the most suspicious first."""
+
+    INPUT = "input"
+    RISK = "risk"
+
+
+class GroupBy(Word):
+    """Which rows are added to those of slices."""
+
+    NONE = "none"
+    SERIES = "series"
+    STUDY = "study"
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The kinds of group rows: a study is shown with its series."""
+        return {"none": (), "series": ("series",), "study": ("series", "study")}[self.value]
+
+
+class Aggregate(Word):
+    """How the probabilities of slices become those of their series or study."""
+
+    MEAN_LOG = "mean-log"
+    MEAN = "mean"
+    MAX_TUMOUR = "max-tumour"
+
+    @property
+    def stated(self) -> str:
+        """The words that a row says it in."""
+        return {
+            "mean-log": "mean_log_probability",
+            "mean": "mean_probability",
+            "max-tumour": "highest_tumour_probability",
+        }[self.value]
+
+
 class CalibrationMethod(Word):
     """How an activation's range is taken from the values seen."""
 

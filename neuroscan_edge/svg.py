@@ -7,6 +7,17 @@ import numpy as np
 
 INK, PALE, FAINT, MARK = "#1c2430", "#d5dae1", "#6b7685", "#c0392b"
 
+COLOURS = (
+    "#4c78a8",
+    "#72b7b2",
+    "#eeca3b",
+    "#f58518",
+    "#b279a2",
+    "#9d9da1",
+    "#54a24b",
+    "#d8d8dc",
+)
+
 
 def svg(
     width: float, height: float, parts: Sequence[str], title: str, *, inline: bool = False

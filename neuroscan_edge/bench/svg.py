@@ -5,18 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.svg import INK, MARK, box, dot, line, round_step, svg, text
-
-COLOURS = (
-    "#4c78a8",
-    "#72b7b2",
-    "#eeca3b",
-    "#f58518",
-    "#b279a2",
-    "#9d9da1",
-    "#54a24b",
-    "#d8d8dc",
-)
+from neuroscan_edge.svg import COLOURS, INK, MARK, box, dot, line, round_step, svg, text
 
 
 def stacked_bars(rows: Mapping[str, Mapping[str, float]], unit: str, title: str) -> str:

@@ -14,6 +14,7 @@ from neuroscan_edge.cli.export import export
 from neuroscan_edge.cli.inspect import inspect
 from neuroscan_edge.cli.parity import parity
 from neuroscan_edge.cli.precision import precision
+from neuroscan_edge.cli.summarize import summarize
 from neuroscan_edge.cli.tune import tune
 from neuroscan_edge.spec import RESEARCH_USE
 
@@ -42,6 +43,7 @@ def _main(
 
 
 app.command()(classify)
+app.command()(summarize)
 app.command()(export)
 app.command()(calibrate)
 app.command()(precision)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
-from neuroscan_edge.spec import Precision, PreprocessOn, RuntimeName
+from neuroscan_edge.spec import Aggregate, GroupBy, Precision, PreprocessOn, RuntimeName, SortBy
 
 
 class RuntimeChoice(str, Enum):
@@ -26,6 +26,7 @@ class OutputFormat(str, Enum):
     TABLE = "table"
     CSV = "csv"
     JSONL = "jsonl"
+    PARQUET = "parquet"
 
 
 def classify(
@@ -34,7 +35,8 @@ def classify(
         str | None, typer.Option(help="Bundle folder, or the name of a shipped bundle.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write results here (.jsonl, .csv or .txt) when complete.")
+        Path | None,
+        typer.Option(help="Write results here when complete: .jsonl, .csv, .txt or .parquet."),
     ] = None,
     output_format: Annotated[
         OutputFormat | None, typer.Option("--format", help="Default: by the output's suffix.")
@@ -54,6 +56,18 @@ def classify(
     require_certificate: Annotated[
         bool, typer.Option("--require-certificate", help="Refuse what parity has not certified.")
     ] = False,
+    sort: Annotated[
+        SortBy, typer.Option(help="risk puts the slices most likely to show a tumour first.")
+    ] = SortBy.INPUT,
+    group: Annotated[
+        GroupBy, typer.Option(help="Add a row for each series, or for each series and study.")
+    ] = GroupBy.NONE,
+    aggregate: Annotated[
+        Aggregate, typer.Option(help="How the slices' probabilities become the group's.")
+    ] = Aggregate.MEAN_LOG,
+    most_suspicious: Annotated[
+        int, typer.Option(help="Slices that the row of a series or study names.")
+    ] = 3,
     batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
     threads: Annotated[
@@ -67,6 +81,8 @@ def classify(
     """
     with exit_codes():
         from neuroscan_edge.classification import ClassifyRequest, run
+        from neuroscan_edge.grouping import Grouping
+        from neuroscan_edge.results.arrangement import Arrangement
 
         request = ClassifyRequest(
             inputs=tuple(scans),
@@ -81,5 +97,6 @@ def classify(
             engine=engine,
             preprocess=preprocess,
             require_certificate=require_certificate,
+            arrangement=Arrangement(sort, Grouping(group, aggregate, most_suspicious)),
         )
         raise typer.Exit(run(request))

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from neuroscan_edge.labels import NO_TUMOUR, tumour_probability
 from neuroscan_edge.parity.baseline_predictions import FloatRows
 from neuroscan_edge.parity.comparison import Measured
 from neuroscan_edge.parity.intervals import Bootstrap, percentile_interval
 from neuroscan_edge.parity.reliability import BINS, reliability_bins
 from neuroscan_edge.parity.slices import LabelledSlices
 from neuroscan_edge.parity.stages import JudgedStage
+from neuroscan_edge.screening import Scores
 
 _WITH_INTERVAL = ("accuracy", "precision", "recall", "f1", "auroc", "expected_calibration_error")
 
@@ -37,6 +41,27 @@ def figures_of(
         "changed": _changed(baseline, engine, slices),
         "stages": [_stage(each, slices) for each in judged],
     }
+
+
+def screening_scores(engine: JudgedStage, slices: LabelledSlices) -> dict[str, Any] | None:
+    """Return the engine's probability of any tumour on each slice, with the slice's class.
+
+    In the order of the files' hashes, which are left out; None where there is nothing to tell.
+    """
+    if engine.measured is None or NO_TUMOUR not in slices.labels:
+        return None
+    order = np.argsort(np.array(slices.hashes))
+    risks = [
+        tumour_probability({NO_TUMOUR: float(str(row[slices.labels.index(NO_TUMOUR)]))})
+        for row in engine.measured.probabilities[order]
+    ]
+    return Scores(
+        np.array(risks, np.float64),
+        slices.targets[order],
+        slices.groups[order].astype(np.int64),
+        slices.labels,
+        slices.part,
+    ).to_json()
 
 
 def measured_figures(

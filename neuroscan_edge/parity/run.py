@@ -20,7 +20,7 @@ from neuroscan_edge.parity.baseline_predictions import (
     read_predictions,
 )
 from neuroscan_edge.parity.certificate import Certificate, seal
-from neuroscan_edge.parity.figures import figures_of
+from neuroscan_edge.parity.figures import figures_of, screening_scores
 from neuroscan_edge.parity.gate import Gate
 from neuroscan_edge.parity.intervals import Bootstrap
 from neuroscan_edge.parity.keras_baseline import answer_with_keras
@@ -154,6 +154,7 @@ def run_parity(request: ParityRequest, trail: Mapping[str, Any] | None = None) -
             "data": _data(slices),
             "gate": request.gate.to_json(),
             **figures_of(judge.baseline, judged, slices, request.bootstrap),
+            "screening": screening_scores(judged[-1], slices),
             "bootstrap": {
                 **asdict(request.bootstrap),
                 "method": "percentile; stratified by class, near-duplicates drawn together",

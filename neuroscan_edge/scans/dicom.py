@@ -88,10 +88,11 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
         except ScanError:
             raise
         except _PARSER_ERRORS as error:
-            # The parser's own message may quote header values, so only its kind is passed on.
+            # The parser's own message may quote header values, so only its kind is passed on, and
+            # no traceback shows it as the cause.
             raise CorruptScanError(
                 f"the DICOM data cannot be parsed ({type(error).__name__}); export the image again"
-            ) from error
+            ) from None
     yield Scan(pixels, provenance)
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from labelled import answering, certify, neuroscan_edge
+from labelled import TEST_IMAGES, answering, certify, neuroscan_edge
+from tiny_models import LABELS
 
 from neuroscan_edge.bundle import GRAPHS, open_bundle, write_files
 from neuroscan_edge.errors import BundleVersionError, CertificateError, OutputError, UsageError
@@ -19,6 +20,7 @@ from neuroscan_edge.parity.outputs import Outputs, write_outputs
 from neuroscan_edge.parity.report_page import report_page
 from neuroscan_edge.parity.summary import markdown_summary, terminal_summary
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime
+from neuroscan_edge.screening import operating_point, scores_of
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
 HERE = this_machine()
@@ -294,3 +296,17 @@ def test_a_bundle_that_cannot_be_written_says_how_to_go_on(passed, folder, monke
         write_outputs(passed, folder, Outputs())
     with pytest.raises(UsageError, match="is not a folder"):
         Outputs(report=folder / "none" / "page.html").check()
+
+
+def test_a_certificate_holds_what_an_operating_point_is_chosen_on(folder, data):
+    found = certify(folder, data)
+    scores = scores_of(found.certificate.document)
+    assert (len(scores.risks), scores.part) == (4 * TEST_IMAGES, "whole")
+    point = operating_point(scores, 0.95)
+    # The tiny classifier is right on every image, with a margin.
+    assert point.sensitivity.value >= 0.95
+    assert point.specificity.value == 1
+    without = LABELS.index("no_tumor")
+    engine = found.engine.measured.probabilities[:, without]
+    expected = sorted(round(1 - float(str(each)), 12) for each in engine)
+    assert sorted(scores.risks.tolist()) == expected

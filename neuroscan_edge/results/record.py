@@ -1,9 +1,6 @@
-"""One record a slice, and its three forms: table, CSV, JSON lines."""
+"""One record a slice: the decision on it, or why there is none."""
 
-import csv
-import io
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +9,16 @@ import numpy.typing as npt
 
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.findings import Decision, Finding
+from neuroscan_edge.labels import tumour_probability
 from neuroscan_edge.runtimes.base import RuntimeInfo
 from neuroscan_edge.scans.scan import DicomUids, Provenance
 from neuroscan_edge.spec import RESEARCH_USE
+
+RESULT_SCHEMA = 1
+"""Of the rows; goes up when a key is taken away or changes its meaning, not when one is added."""
+
+Record = Mapping[str, Any]
+"""A row as JSON values, of a slice or of a group of slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,83 +124,7 @@ class Result:
             "study_instance_uid": uids.study_instance_uid,
             "error": self.error,
             "notice": RESEARCH_USE,
+            "level": "slice",
+            "risk": None if self.probabilities is None else tumour_probability(self.probabilities),
+            "schema": RESULT_SCHEMA,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How results become text: an opening, a piece for each result, nothing to close.
-
-    Parameters
-    ----------
-    opening : str
-        Written before the first result.
-    line : callable
-        The text of one result, its line break included.
-    """
-
-    opening: str
-    line: Callable[[Result], str]
-
-
-def result_format(name: str, labels: tuple[str, ...]) -> Format:
-    """Return the format called ``table``, ``csv`` or ``jsonl`` for a model's classes."""
-    if name == "jsonl":
-        # ASCII: a file name that is no text survives, and any terminal can show the line.
-        return Format("", lambda result: json.dumps(result.to_json()) + "\n")
-    if name == "csv":
-        return Format(_csv_line(_csv_columns(labels)), lambda result: _csv_row(result, labels))
-    width = max(len("PREDICTION"), *map(len, labels))
-    opening = f"{RESEARCH_USE}\n{'PREDICTION':<{width}}  CONFIDENCE  SCAN\n"
-    return Format(opening, lambda result: _table_row(result, width))
-
-
-def _csv_columns(labels: tuple[str, ...]) -> list[str]:
-    probabilities = [f"probability_{label}" for label in labels]
-    return [
-        "path",
-        "frame",
-        "prediction",
-        *probabilities,
-        "decision",
-        "quality",
-        "outlier_score",
-        "model",
-        "precision",
-        "runtime",
-        "engine_sha256",
-        "certified",
-        "sop_instance_uid",
-        "series_instance_uid",
-        "study_instance_uid",
-        "error",
-        "notice",
-    ]
-
-
-def _csv_row(result: Result, labels: tuple[str, ...]) -> str:
-    record = result.to_json()
-    probabilities = record.pop("probabilities") or {}
-    record["quality"] = " ".join(record["quality"])
-    record |= {f"probability_{label}": probabilities.get(label) for label in labels}
-    return _csv_line([record[column] for column in _csv_columns(labels)])
-
-
-def _csv_line(values: list[Any]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
-
-
-def _table_row(result: Result, width: int) -> str:
-    # A file name may hold control characters; a terminal must not obey them.
-    path = "".join(char if char.isprintable() else "?" for char in result.provenance.path)
-    if result.provenance.frame:
-        path += f" frame {result.provenance.frame}"
-    findings = ", ".join(map(str, result.findings))
-    if result.probabilities is None:
-        word = "error" if result.error else "rejected"
-        return f"{word:<{width}}  {'-':>10}  {path}: {result.error or findings}\n"
-    confidence = f"{max(result.probabilities.values()):.1%}"
-    note = f": refer, {findings}" if findings else ""
-    return f"{result.prediction:<{width}}  {confidence:>10}  {path}{note}\n"

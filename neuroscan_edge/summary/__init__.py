@@ -1,0 +1,1 @@
+"""What a file of results says as a whole: counts, rates, confidence, demographics, screening."""
