@@ -51,6 +51,9 @@ _COLOUR = frozenset(
     }
 )
 
+# A decoder may need seconds to give up on one frame.
+_MOST_FAULTS = 8
+
 # What pydicom and its decoders raise on damaged files.
 _PARSER_ERRORS = (
     ValueError,
@@ -73,7 +76,8 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
     """Decode the frames of a DICOM file held in memory, one at a time.
 
     In a file of several frames, one that cannot be decoded is a `ScanFault`, and those after it
-    are still read. Where the data itself ends early, one fault says so and is the last.
+    are still read, up to 8 such faults. Where the data itself ends early, one fault says so and is
+    the last.
 
     Parameters
     ----------
@@ -101,6 +105,7 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
         pixels = FramePixels(dataset, count)
         names = uids(dataset)
     encoded = pixels.encoded()
+    faults = 0
     for index in range(count):
         provenance = Provenance(path, index, names)
         try:
@@ -118,7 +123,11 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
         except ScanError as error:
             if count == 1:
                 raise
-            yield ScanFault(provenance, error)
+            faults += 1
+            last = faults == _MOST_FAULTS
+            yield ScanFault(provenance, _with_rest(error, index, count) if last else error)
+            if last:
+                return
         else:
             yield scan
 
@@ -127,6 +136,16 @@ def _scan(dataset: Dataset, pixels: FramePixels, frame: bytes, provenance: Prove
     header = FrameHeader(dataset, provenance.frame)
     grey = grey_frame(pixels.stored_values(frame), header)
     return Scan(grey, provenance, header.facts())
+
+
+def _with_rest(error: ScanError, index: int, count: int) -> ScanError:
+    """Say that the frames after this one are not tried."""
+    if index + 1 == count:
+        return error
+    return CorruptScanError(
+        f"{error}; the {_MOST_FAULTS}th frame that cannot be decoded, so that frames {index + 1} "
+        f"to {count - 1} are not tried"
+    )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pydicom.pixels.utils import pixel_array
 
 from neuroscan_edge.errors import CorruptScanError, UnsupportedScanError
 from neuroscan_edge.scans import jpeg_lossless, rle
-from neuroscan_edge.scans.dicom_streams import Declared, check_jpeg, check_jpeg_2000
+from neuroscan_edge.scans.dicom_streams import Declared, check_end, check_jpeg, check_jpeg_2000
 
 _JPEG_LOSSLESS = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1})
 _JPEG_LOSSY = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit})
@@ -125,6 +125,8 @@ class FramePixels:
             precision = check_jpeg(encoded, declared)
             if self._syntax in _JPEG_LOSSLESS:
                 return self._unpacked(jpeg_lossless.decode(encoded))
+            if self._syntax in _JPEG_LS:
+                check_end(encoded)
             if self._syntax in _JPEG_LOSSY and precision != 8:
                 raise UnsupportedScanError(
                     f"no decoder is at hand for lossy JPEG of {precision} bits; "
