@@ -34,5 +34,6 @@ def is_coloured_jpeg(data: bytes) -> bool:
     The grey slice is decoded without colour; this costs less than decoding colour at full size.
     """
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        image.draft("RGB", (image.width // _JPEG_SCALE, image.height // _JPEG_SCALE))
+        width, height = image.size
+        image.draft("RGB", (max(width // _JPEG_SCALE, 1), max(height // _JPEG_SCALE, 1)))
         return is_coloured(np.asarray(image.convert("RGB"), np.uint8))

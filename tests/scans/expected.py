@@ -31,9 +31,10 @@ def windowed(values, centre, width, function="LINEAR"):
     return by_value(values.astype(np.float64), centre, width, function)
 
 
-def by_percentile(values):
+def by_percentile(values, padded=None):
+    """The 0.5th to the 99.5th percentile, of the pixels that are not padding."""
     values = values.astype(np.float64)
-    low, high = np.percentile(values, (0.5, 99.5))
+    low, high = np.percentile(values if padded is None else values[~padded], (0.5, 99.5))
     return np.clip((values - low) / (high - low) * 255, 0, 255)
 
 
