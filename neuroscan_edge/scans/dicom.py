@@ -101,6 +101,7 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
     """
     with _parsing():
         dataset = _parse(data, limits)
+        del data
         count = _check_header(dataset, limits)
         pixels = FramePixels(dataset, count)
         names = uids(dataset)

@@ -4,11 +4,12 @@ import tracemalloc
 import numpy as np
 import pydicom
 import pytest
-from cases import SERIES_UID, SOP_UID, STUDY_UID, dicom_bytes, noise
+from cases import SERIES_UID, SOP_UID, STUDY_UID, dicom_bytes, dicom_dataset, noise
 from dicom_cases import compressed, encapsulated_frames, group, item, multi_frame
 from expected import assert_rounded, by_percentile, windowed
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    BasicTextSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -19,9 +20,12 @@ from pydicom.uid import (
 )
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError
-from neuroscan_edge.pipeline import _prepare
-from neuroscan_edge.scans import Limits, Scan, ScanFault, read_scans
+from neuroscan_edge.findings import Decision, Finding
+from neuroscan_edge.pipeline import classify_files
+from neuroscan_edge.runtimes import RuntimeInfo
+from neuroscan_edge.scans import Limits, Scan, ScanFault, find_scans
 from neuroscan_edge.scans.dicom import read_dicom
+from neuroscan_edge.spec import Precision
 
 FRAMES = noise((4, 9, 14), np.uint16, high=4096)
 TWELVE_BITS = {"BitsStored": 12, "HighBit": 11}
@@ -309,20 +313,32 @@ def test_frames_that_are_nothing_are_faults(syntax):
     assert [type(scan) for scan in read(data)] == [ScanFault, ScanFault]
 
 
-def test_prepared_rows_name_the_bad_frame(tmp_path):
+class MeanRuntime:
+    """Answers from each slice's mean."""
+
+    info = RuntimeInfo("fake", "1", "cpu", Precision.FP32, "0" * 64)
+
+    def __call__(self, batch):
+        mean = batch.reshape(len(batch), -1).mean(axis=1, dtype=np.float32) / 255
+        return np.stack([mean, 1 - mean, 0 * mean, 0 * mean], axis=1).astype(np.float32)
+
+
+def test_results_name_the_bad_frame(tmp_path, bundle):
     per_frame = [group(**rescale(1, 0)), group(**rescale(0, 0)), group(**rescale(1, 0))]
-    path = tmp_path / "stack.dcm"
-    path.write_bytes(dicom_bytes(multi_frame(FRAMES[:3], per_frame, **TWELVE_BITS)))
-
-    class Steps:
-        decode = staticmethod(read_scans)
-
-        @staticmethod
-        def preprocess(pixels, waiting):
-            return pixels
-
-    rows = _prepare(path, Steps, Limits())
-    assert [row.provenance.frame for row in rows] == [0, 1, 2]
-    assert [bool(row.error) for row in rows] == [False, True, False]
-    assert rows[1].error.startswith("corrupt: ")
-    assert rows[1].provenance.uids.sop_instance_uid == SOP_UID
+    stack, report = tmp_path / "stack.dcm", tmp_path / "zreport.dcm"
+    stack.write_bytes(dicom_bytes(multi_frame(FRAMES[:3], per_frame, **TWELVE_BITS)))
+    report.write_bytes(
+        dicom_bytes(dicom_dataset(FRAMES[0], SOPClassUID=BasicTextSRStorage, PixelData=None))
+    )
+    results = list(classify_files(find_scans([tmp_path]).files, bundle, MeanRuntime()))
+    assert [result.provenance.frame for result in results] == [0, 1, 2, 0]
+    assert [result.decision for result in results] == [
+        Decision.ANSWER,
+        None,
+        Decision.ANSWER,
+        Decision.REJECTED,
+    ]
+    assert results[1].error.startswith("corrupt: ")
+    assert results[1].to_json()["sop_instance_uid"] == SOP_UID
+    assert results[3].findings == (Finding.NOT_AN_IMAGE,)
+    assert results[3].error is None
