@@ -51,8 +51,11 @@ _COLOUR = frozenset(
     }
 )
 
-# A decoder may need seconds to give up on one frame.
+# A file of a thousand frames must not cost a thousand failed attempts.
 _MOST_FAULTS = 8
+# The parser turns an empty item of 8 bytes into a data set of more than a kilobyte.
+_MOST_ITEMS = 1 << 18
+_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 # What pydicom and its decoders raise on damaged files.
 _PARSER_ERRORS = (
@@ -169,6 +172,7 @@ def _parse(data: bytes, limits: Limits) -> Dataset:
     prefixed = dicom_signature.has_signature(head)
     if not prefixed and not dicom_signature.starts_as_data_set(head):
         raise CorruptScanError("the file does not begin as DICOM does; export the image again")
+    _check_items(data)
     _check_inflated_size(data, limits)
     return pydicom.dcmread(io.BytesIO(data), force=not prefixed)
 
@@ -261,4 +265,13 @@ def _check_inflated_size(data: bytes, limits: Limits) -> None:
     if len(inflated) > limits.file_bytes:
         raise ScanTooLargeError(
             f"the deflated file inflates beyond {limits.file_bytes} bytes; export it uncompressed"
+        )
+    _check_items(inflated)
+
+
+def _check_items(data: bytes) -> None:
+    items = sum(data.count(tag) for tag in _ITEM_TAGS) if len(data) > 8 * _MOST_ITEMS else 0
+    if items > _MOST_ITEMS:
+        raise ScanTooLargeError(
+            f"the DICOM file has {items} sequence items; the limit is {_MOST_ITEMS}: split the file"
         )

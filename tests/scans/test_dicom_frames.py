@@ -1,10 +1,11 @@
 import io
+import struct
 import tracemalloc
 
 import numpy as np
 import pydicom
 import pytest
-from cases import SERIES_UID, SOP_UID, STUDY_UID, dicom_bytes, dicom_dataset, noise
+from cases import SERIES_UID, SOP_UID, STUDY_UID, dicom_bytes, dicom_dataset, noise, within_seconds
 from dicom_cases import compressed, encapsulated_frames, group, item, multi_frame
 from expected import assert_rounded, by_percentile, windowed
 from pydicom.sequence import Sequence
@@ -201,6 +202,14 @@ def test_too_many_frames_are_refused_from_the_header(frames, side):
     dataset.Rows = dataset.Columns = side
     with pytest.raises(ScanTooLargeError, match=f"{frames} frames"):
         read(dicom_bytes(dataset))
+
+
+def test_countless_items_are_refused_before_they_are_parsed():
+    head = dicom_bytes(multi_frame(FRAMES[:1], PixelData=None))
+    sequence = struct.pack("<HH2sHI", 0x0040, 0x0555, b"SQ", 0, 0xFFFFFFFF)
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * ((1 << 18) + 1)
+    with within_seconds(5), pytest.raises(ScanTooLargeError, match="262145 sequence items"):
+        read(head + sequence + items)
 
 
 def test_limits_are_inclusive():
