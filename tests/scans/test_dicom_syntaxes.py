@@ -19,6 +19,8 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     MPEG2MPML,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -99,12 +101,25 @@ def test_lossy_jpeg_2000():
     assert np.abs(read_one(data) - by_percentile(stored)).mean() < 2
 
 
-def test_high_throughput_jpeg_2000():
-    # No encoder of it is at hand; its decoder reads plain JPEG 2000 too.
-    data = compressed(dicom_dataset(noise((37, 46))), JPEG2000Lossless)
-    frame = next(frames_of(data))
-    renamed = encapsulated_frames(dicom_dataset(noise((37, 46))), [frame], HTJ2K)
-    assert_rounded(read_one(renamed), by_percentile(noise((37, 46))))
+# A ramp of 33x40 pixels, encoded by OpenJPH 0.26.3.
+HIGH_THROUGHPUT = bytes.fromhex(
+    "ff4fff5100294000000000280000002100000000000000000000002800000021000000000000000000010f01"
+    "01ff50000800020000000aff52000c00020001000504044001ff5c0013208890909090909090909090909088"
+    "8888ff64001700014f70656e4a50482056657220302e32362e332eff90000a00000000007c0001ff93c0002b"
+    "00150015f1cff5cfe602c33400c00013006dfb000b7400c0001500adb5000230027600c00015c06cd9d8d8b2"
+    "fdd8031fd7e18b7800c000169032994c2693c964b2eff0423a7a7a71027a00c0002dc08ee3388ee3388ee338"
+    "8ee338cefc7f80223a7a7a7a7a7a7a70827f00ffd9"
+)
+RAMP = np.add.outer(np.arange(33) * 60, np.arange(40) * 40).astype(np.uint16)
+
+
+HIGH_THROUGHPUT_SYNTAXES = [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K]
+
+
+@pytest.mark.parametrize("syntax", HIGH_THROUGHPUT_SYNTAXES, ids=lambda uid: uid.keyword)
+def test_high_throughput_jpeg_2000(syntax):
+    data = encapsulated_frames(dicom_dataset(RAMP), [HIGH_THROUGHPUT], syntax)
+    assert_rounded(read_one(data), by_percentile(RAMP))
 
 
 def test_jpeg_gives_what_pillow_decodes():
