@@ -215,7 +215,8 @@ def _prepare(path: Path, steps: Steps, limits: Limits) -> list[_Prepared]:
             waiting += ready.size
             prepared.append(_Prepared(scan.provenance, ready))
     except ScanError as error:
-        prepared.append(_failed(Provenance(str(path), len(prepared)), error))
+        provenance = error.provenance or Provenance(str(path), len(prepared))
+        prepared.append(_failed(provenance, error))
     except MemoryError:
         provenance = Provenance(str(path), len(prepared))
         reason = "memory: there is too little memory to decode this file; use fewer --workers"

@@ -105,15 +105,16 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
     with _parsing():
         dataset = _parse(data, limits)
         del data
+        names = uids(dataset)
+    with _named(Provenance(path, 0, names)), _parsing():
         count = _check_header(dataset, limits)
         pixels = FramePixels(dataset, count)
-        names = uids(dataset)
     encoded = pixels.encoded()
     faults = 0
     for index in range(count):
         provenance = Provenance(path, index, names)
         try:
-            with _parsing():
+            with _named(provenance), _parsing():
                 frame = next(encoded)
         except ScanError as error:
             if count == 1:
@@ -122,7 +123,7 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
             # What follows cannot be found.
             return
         try:
-            with _parsing():
+            with _named(provenance), _parsing():
                 scan = _scan(dataset, pixels, frame, provenance)
         except ScanError as error:
             if count == 1:
@@ -150,6 +151,16 @@ def _with_rest(error: ScanError, index: int, count: int) -> ScanError:
         f"{error}; the {_MOST_FAULTS}th frame that cannot be decoded, so that frames {index + 1} "
         f"to {count - 1} are not tried"
     )
+
+
+@contextlib.contextmanager
+def _named(provenance: Provenance) -> Iterator[None]:
+    """Let an error say which slice it is of."""
+    try:
+        yield
+    except ScanError as error:
+        error.provenance = provenance
+        raise
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError
+from neuroscan_edge.errors import CorruptScanError, ScanError, ScanTooLargeError
 from neuroscan_edge.findings import Decision, Finding
 from neuroscan_edge.pipeline import classify_files
 from neuroscan_edge.runtimes import RuntimeInfo
@@ -351,3 +351,26 @@ def test_results_name_the_bad_frame(tmp_path, bundle):
     assert results[1].to_json()["sop_instance_uid"] == SOP_UID
     assert results[3].findings == (Finding.NOT_AN_IMAGE,)
     assert results[3].error is None
+    assert results[3].to_json()["sop_instance_uid"] == SOP_UID
+
+
+BAD_SINGLES = {
+    "colour": {"PhotometricInterpretation": "RGB"},
+    "too large": {"Rows": 65535, "Columns": 65535},
+    "cut": {"Rows": 900},
+    "slope 0": {"RescaleSlope": "0"},
+}
+
+
+@pytest.mark.parametrize("elements", BAD_SINGLES.values(), ids=BAD_SINGLES.keys())
+def test_errors_of_single_frames_carry_the_uids(elements):
+    with pytest.raises(ScanError) as caught:
+        read(dicom_bytes(dicom_dataset(FRAMES[0], **elements)))
+    assert caught.value.provenance.uids.sop_instance_uid == SOP_UID
+    assert caught.value.provenance.path == "stack.dcm"
+
+
+def test_error_of_a_file_that_is_no_dicom_carries_none():
+    with pytest.raises(ScanError) as caught:
+        read(b"three slices, see the other folder")
+    assert caught.value.provenance is None
