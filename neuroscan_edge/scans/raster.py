@@ -16,9 +16,10 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError, UnsupportedScanError
+from neuroscan_edge.scans.colour import is_coloured, is_coloured_jpeg
 from neuroscan_edge.scans.grey import luma, over_black, percentile_window
 from neuroscan_edge.scans.quiet import quiet
-from neuroscan_edge.scans.scan import Limits, Provenance, Scan
+from neuroscan_edge.scans.scan import Limits, Provenance, Scan, SourceFacts
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -30,7 +31,6 @@ SIGNATURES = (
     b"\xff\xd8\xff",
     b"II*\x00",
     b"MM\x00*",
-    b"BM",
 )
 _PHOTOMETRIC_TAG = 262
 _OTHER_FORMATS = {
@@ -44,7 +44,12 @@ _OTHER_FORMATS = {
 
 def has_signature(head: bytes) -> bool:
     """Whether the first bytes of a file are those of a raster format handled here."""
-    return head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return (
+        head.startswith(SIGNATURES)
+        # Two letters are too little to know a file by: a bitmap's reserved bytes are 0.
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    )
 
 
 def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
@@ -86,8 +91,8 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
         raise _corrupt(error) from error
     with quiet, image:
         for page in range(_count_pages(image, limits)):
-            pixels = _read_page(image, page, data, limits)
-            yield Scan(pixels, Provenance(path, page))
+            pixels, coloured = _read_page(image, page, data, limits)
+            yield Scan(pixels, Provenance(path, page), SourceFacts(colour=coloured))
 
 
 # What Pillow's decoders raise on damaged data.
@@ -135,7 +140,10 @@ def _count_pages(image: "ImageFile", limits: Limits) -> int:
     return pages
 
 
-def _read_page(image: "ImageFile", page: int, data: bytes, limits: Limits) -> npt.NDArray[np.uint8]:
+def _read_page(
+    image: "ImageFile", page: int, data: bytes, limits: Limits
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Return a page's grey levels, and whether it is in colour."""
     try:
         if page:
             image.seek(page)
@@ -147,18 +155,21 @@ def _read_page(image: "ImageFile", page: int, data: bytes, limits: Limits) -> np
                 f"the image is {width}x{height} pixels; the limit is {limits.image_pixels} "
                 "in all: crop or downsample it"
             )
-        if image.format == "JPEG" and image.mode == "RGB":
+        only_luma = image.format == "JPEG" and image.mode == "RGB"
+        if only_luma:
             # The stored luminance plane is the grey image; decoding colour only to weigh it back
             # would add rounding and three times the work.
             image.draft("L", image.size)
         wide_colour = image.format in {"PNG", "TIFF"} and ";16" in _raw_mode(image)
         image.load()
         if wide_colour and image.mode in {"RGB", "RGBA", "LA"}:
-            grey = _wide_colour_to_grey(data, page)
+            grey, coloured = _wide_colour_to_grey(data, page)
         else:
-            grey = _samples_to_grey(image)
+            grey, coloured = _samples_to_grey(image)
+        if only_luma:
+            coloured = is_coloured_jpeg(data)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return np.ascontiguousarray(_upright(grey, orientation))
+        return np.ascontiguousarray(_upright(grey, orientation)), coloured
     except Image.DecompressionBombError as error:
         raise _bomb(limits) from error
     except _DECODER_ERRORS as error:
@@ -176,29 +187,31 @@ def _white_is_zero(image: "ImageFile") -> bool:
     return bool(tags.get(_PHOTOMETRIC_TAG, 1) == 0)
 
 
-def _samples_to_grey(image: "ImageFile") -> npt.NDArray[np.uint8]:
+def _samples_to_grey(image: "ImageFile") -> tuple[npt.NDArray[np.uint8], bool]:
     if image.mode == "1" or (image.mode == "L" and not image.has_transparency_data):
-        return np.asarray(image.convert("L"))
+        return np.asarray(image.convert("L")), False
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         if not np.isfinite(values).all():
             raise CorruptScanError("the image holds values that are not finite; export it again")
         grey = percentile_window(values)
         # Pillow undoes WhiteIsZero for 8 bits only.
-        return 255 - grey if _white_is_zero(image) else grey
+        return 255 - grey if _white_is_zero(image) else grey, False
     if image.mode == "LAB":
         raise UnsupportedScanError("the image is in L*a*b* colour; export it as greyscale")
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"), np.uint8)
-        return _bytes(over_black(luma(rgba[..., :3]), rgba[..., 3]))
-    return _bytes(luma(np.asarray(image.convert("RGB"), np.uint8)))
+        rgb, alpha = rgba[..., :3], rgba[..., 3]
+        return _bytes(over_black(luma(rgb), alpha)), is_coloured(rgb)
+    rgb = np.asarray(image.convert("RGB"), np.uint8)
+    return _bytes(luma(rgb)), is_coloured(rgb)
 
 
 def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return np.asarray(values, np.uint8)
 
 
-def _wide_colour_to_grey(data: bytes, page: int) -> npt.NDArray[np.uint8]:
+def _wide_colour_to_grey(data: bytes, page: int) -> tuple[npt.NDArray[np.uint8], bool]:
     # Pillow keeps only 8 bits of 16-bit colour; OpenCV keeps all.
     if page:
         raise UnsupportedScanError(
@@ -207,10 +220,11 @@ def _wide_colour_to_grey(data: bytes, page: int) -> npt.NDArray[np.uint8]:
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.ndim != 3 or samples.shape[2] not in {3, 4}:
         raise UnsupportedScanError("16-bit colour of an unusual layout; export it as greyscale")
-    grey = luma(samples[..., 2::-1])
+    rgb = samples[..., 2::-1]
+    grey = luma(rgb)
     if samples.shape[2] == 4:
         grey = over_black(grey, samples[..., 3])
-    return percentile_window(grey)
+    return percentile_window(grey), is_coloured(rgb)
 
 
 def _upright(grey: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:

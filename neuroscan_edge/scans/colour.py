@@ -1,0 +1,39 @@
+"""Whether an image is in colour, or a grey one that is stored in three channels.
+
+A pixel is coloured if its largest and smallest channel differ by more than `CHROMA_LEVELS`; an
+image is in colour if more than `COLOURED_SHARE` of its pixels are. Rounding in a JPEG's chroma
+moves channels by a few levels, so a grey image stays one.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+CHROMA_LEVELS = 24
+COLOURED_SHARE = 0.01
+# Judged on a grid of about this many pixels a side: what is smaller than its step is no picture.
+_GRID = 256
+_JPEG_SCALE = 8
+
+
+def is_coloured(rgb: npt.NDArray[Any]) -> bool:
+    """Judge an image, (H, W, 3) uint8 or uint16."""
+    step = max(min(rgb.shape[:2]) // _GRID, 1)
+    red, green, blue = (rgb[::step, ::step, channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    threshold = CHROMA_LEVELS * (int(np.iinfo(rgb.dtype).max) // 255)
+    return bool(np.count_nonzero(spread > threshold) > COLOURED_SHARE * spread.size)
+
+
+def is_coloured_jpeg(data: bytes) -> bool:
+    """Judge a JPEG by its means over 8x8 pixels, which decoding at an eighth of its size gives.
+
+    The grey slice is decoded without colour; this costs less than decoding colour at full size.
+    """
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        width, height = image.size
+        image.draft("RGB", (max(width // _JPEG_SCALE, 1), max(height // _JPEG_SCALE, 1)))
+        return is_coloured(np.asarray(image.convert("RGB"), np.uint8))
