@@ -18,6 +18,8 @@ from neuroscan_edge.bundle import CALIBRATION, GRAPHS, Bundle, write_files
 from neuroscan_edge.dataset import LabelledFile, Split, load_split
 from neuroscan_edge.equalization import equalization_exponents, equalize, links
 from neuroscan_edge.errors import BundleVersionError, CalibrationError, ScanError
+from neuroscan_edge.judging.graph import outlier_layers, with_outlier_score, without_outputs
+from neuroscan_edge.judging.outlier import OutlierLayer
 from neuroscan_edge.layer_plan import layer_plan
 from neuroscan_edge.precision import QuantizationPlan, quantized_activations, to_int8
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
@@ -235,19 +237,20 @@ def quantized_graph(
     CalibrationError
         If the table is of another graph or another preprocessing.
     """
-    return to_int8(equalized_graph(bundle, table), table.ranges, plan)
+    int8 = to_int8(equalized_graph(bundle, table), table.ranges, plan)
+    layers = plain_fp32(bundle).layers
+    return with_outlier_score(int8, layers) if layers else int8
 
 
 def equalized_graph(bundle: Bundle, table: CalibrationTable) -> "ModelProto":
-    """Return the FP32 graph as a table's ranges apply to it.
+    """Return the FP32 graph as a table's ranges apply to it, without what judging adds.
 
     Raises
     ------
     CalibrationError
         If the table is of another graph or another preprocessing.
     """
-    onnx = require("onnx", extra="cpu", why="to make the INT8 graph")
-    graph = bundle.graph(Precision.FP32)
+    graph = plain_fp32(bundle)
     if table.graph_sha256 != graph.sha256:
         raise CalibrationError(
             f"the table was made for graph {table.graph_sha256}, the bundle holds {graph.sha256}; "
@@ -258,8 +261,31 @@ def equalized_graph(bundle: Bundle, table: CalibrationTable) -> "ModelProto":
             f"the table was made with preprocessing {table.preprocessing_sha256}, the bundle's is "
             f"{bundle.preprocessing.sha256}; calibrate this bundle again"
         )
-    model: ModelProto = onnx.load_from_string(graph.data)
+    model = graph.model
     return equalize(model, table.equalization) if table.equalization else model
+
+
+@dataclass(frozen=True, slots=True)
+class PlainGraph:
+    """The FP32 graph without what judging adds, the SHA-256 of its bytes, and what was added."""
+
+    model: "ModelProto"
+    sha256: str
+    layers: tuple[OutlierLayer, ...]
+
+
+def plain_fp32(bundle: Bundle) -> PlainGraph:
+    """Return a bundle's FP32 graph as its calibration table knows it."""
+    onnx = require("onnx", extra="cpu", why="to make the INT8 graph")
+    graph = bundle.graph(Precision.FP32)
+    model = onnx.load_from_string(graph.data)
+    layers = outlier_layers(model)
+    if not layers:
+        return PlainGraph(model, graph.sha256, ())
+    # A table stays that of the network, whether it was judged before or after.
+    plain = without_outputs(model)
+    data = plain.SerializeToString(deterministic=True)
+    return PlainGraph(plain, hashlib.sha256(data).hexdigest(), layers)
 
 
 def quantization_record(table: bytes, plan: QuantizationPlan, int8: "ModelProto") -> dict[str, Any]:
@@ -273,11 +299,10 @@ def quantization_record(table: bytes, plan: QuantizationPlan, int8: "ModelProto"
 
 def calibrate(bundle: Bundle, split: Split, options: CalibrationOptions) -> CalibrationTable:
     """Observe the FP32 graph's activations over a sample of a split."""
-    onnx = require("onnx", extra="cpu", why="to calibrate")
-    graph = bundle.graph(Precision.FP32)
+    graph = plain_fp32(bundle)
     chosen = stratified_sample(split, options.images, options.seed)
     batches = list(_batches(chosen, CpuPreprocessor(bundle.preprocessing), bundle.input_name))
-    model = onnx.load_from_string(graph.data)
+    model = graph.model
     equalization: dict[str, list[int]] = {}
     if options.equalize:
         equalization = equalization_exponents(model, _channel_reaches(model, batches))

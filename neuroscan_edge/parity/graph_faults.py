@@ -133,6 +133,9 @@ def _scale(bounds: Any) -> float:
 
 
 def fp32_sha256(bundle: Bundle) -> str | None:
-    """Return the SHA-256 of a bundle's FP32 graph; None where it holds none."""
-    record = bundle.files.get(GRAPHS[Precision.FP32])
-    return record.sha256 if record else None
+    """Return the SHA-256 of a bundle's FP32 network, without judging; None where it holds none."""
+    if GRAPHS[Precision.FP32] not in bundle.files:
+        return None
+    from neuroscan_edge.calibrate import plain_fp32
+
+    return plain_fp32(bundle).sha256

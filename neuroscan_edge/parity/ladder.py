@@ -1,11 +1,12 @@
 """The stages of one run, from what is stated to what runs."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuroscan_edge.build import graph_for
 from neuroscan_edge.bundle import Bundle, Graph
+from neuroscan_edge.judging import Judging
 from neuroscan_edge.parity.baseline_predictions import (
     BaselinePredictions,
     faults_of_probabilities,
@@ -144,7 +145,8 @@ def _run_graph(
         graph = bundle.graph(precision)
         faults = graph_faults(bundle, precision, fp32)
     elif exported is not None:
-        graph = exported
+        # The network alone: it promises no outlier score.
+        graph, bundle = exported, replace(bundle, judging=Judging())
         what += ", exported for this run"
     else:
         absent = "the bundle holds no FP32 graph; --baseline and --every-stage make it"

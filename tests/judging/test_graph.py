@@ -168,3 +168,27 @@ def test_a_map_in_the_middle_is_averaged(tmp_path):
     found = run(with_outlier_score(tiny_graph(), layers), images)[OUTLIER_SCORE]
     expected = outlier_scores(layers, features_of(tiny_graph(), images))
     np.testing.assert_allclose(found, expected, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_a_judged_bundle_is_quantised_again_from_its_own_table(tmp_path):
+    from tiny_models import calibrated_bundle
+
+    from neuroscan_edge.bundle import GRAPHS as FILES
+    from neuroscan_edge.bundle import write_files
+    from neuroscan_edge.calibrate import plain_fp32, quantize_bundle, read_table
+    from neuroscan_edge.parity.graph_faults import graph_faults
+
+    bundle = calibrated_bundle(tmp_path / "bundle")
+    before = bundle.files[FILES[Precision.FP32]].sha256
+    files = {}
+    for precision in bundle.precisions:
+        graph = load_from_string(bundle.graph(precision).data)
+        judged = with_outlier_score(graph, tiny_layers())
+        files[FILES[precision]] = judged.SerializeToString(deterministic=True)
+    manifest = {**bundle.manifest, "judging": Judging(outliers=True).to_json()}
+    judged_bundle_ = write_files(bundle.folder, manifest, files)
+    assert plain_fp32(judged_bundle_).sha256 == before
+    table = read_table(bundle.folder / "calibration.json")
+    again = quantize_bundle(judged_bundle_, table)
+    assert again.files == judged_bundle_.files
+    assert graph_faults(again, Precision.INT8, before) == []
