@@ -216,7 +216,8 @@ def test_batch_size_does_not_change_decisions(scans, bundle):
 
 
 def test_large_slices_are_decoded_to_the_models_size(tmp_path, bundle):
-    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((1500, 900), np.uint8))
+    ramp = np.linspace(0, 200, 900).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "large.png"), np.broadcast_to(ramp, (1500, 900)))
     runtime = FakeRuntime()
     list(classify_files(find_scans([tmp_path]).files, bundle, runtime))
     assert runtime.batches[0].shape == (1, 32, 32, 1)
