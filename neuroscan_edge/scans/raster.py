@@ -16,9 +16,11 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError, UnsupportedScanError
+from neuroscan_edge.scans.colour import in_colour
 from neuroscan_edge.scans.grey import luma, over_black, percentile_window
 from neuroscan_edge.scans.quiet import quiet
-from neuroscan_edge.scans.scan import Limits, Provenance, Scan
+from neuroscan_edge.scans.scan import Limits, Provenance, Scan, SourceFacts
+from neuroscan_edge.scans.tiff_directories import check_directories
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -32,7 +34,10 @@ SIGNATURES = (
     b"MM\x00*",
     b"BM",
 )
+_GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _PHOTOMETRIC_TAG = 262
+# The image's and its thumbnail's; some cameras write a few more.
+_EXIF_DIRECTORIES = 16
 _OTHER_FORMATS = {
     b"GIF8": "GIF",
     b"%PDF": "PDF",
@@ -68,6 +73,7 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
     UnsupportedScanError
         If the image is of a mode that has no stated grey rule.
     """
+    check_directories(data, limits.frames)
     try:
         with quiet:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -86,8 +92,8 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
         raise _corrupt(error) from error
     with quiet, image:
         for page in range(_count_pages(image, limits)):
-            pixels = _read_page(image, page, data, limits)
-            yield Scan(pixels, Provenance(path, page))
+            pixels, colour = _read_page(image, page, data, limits)
+            yield Scan(pixels, Provenance(path, page), SourceFacts(colour=colour))
 
 
 # What Pillow's decoders raise on damaged data.
@@ -115,7 +121,8 @@ def _bomb(limits: Limits) -> ScanTooLargeError:
 
 
 def _corrupt(error: BaseException) -> CorruptScanError:
-    detail = str(error).split("\n")[0][:120] or type(error).__name__
+    # The decoder's own message may quote what the file holds, so only its kind is passed on.
+    detail = "it is truncated" if "truncated" in str(error) else type(error).__name__
     return CorruptScanError(f"the image data cannot be decoded ({detail}); export the slice again")
 
 
@@ -135,7 +142,10 @@ def _count_pages(image: "ImageFile", limits: Limits) -> int:
     return pages
 
 
-def _read_page(image: "ImageFile", page: int, data: bytes, limits: Limits) -> npt.NDArray[np.uint8]:
+def _read_page(
+    image: "ImageFile", page: int, data: bytes, limits: Limits
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Return the grey levels of a page, and whether it is in colour."""
     try:
         if page:
             image.seek(page)
@@ -147,18 +157,21 @@ def _read_page(image: "ImageFile", page: int, data: bytes, limits: Limits) -> np
                 f"the image is {width}x{height} pixels; the limit is {limits.image_pixels} "
                 "in all: crop or downsample it"
             )
+        colour = False
         if image.format == "JPEG" and image.mode == "RGB":
             # The stored luminance plane is the grey image; decoding colour only to weigh it back
             # would add rounding and three times the work.
             image.draft("L", image.size)
+            colour = _jpeg_in_colour(data)
         wide_colour = image.format in {"PNG", "TIFF"} and ";16" in _raw_mode(image)
         image.load()
         if wide_colour and image.mode in {"RGB", "RGBA", "LA"}:
-            grey = _wide_colour_to_grey(data, page)
+            grey, colour = _wide_colour_to_grey(data, page)
+        elif image.mode in _GREY_MODES and not (image.mode == "L" and image.has_transparency_data):
+            grey = _grey_samples(image)
         else:
-            grey = _samples_to_grey(image)
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return np.ascontiguousarray(_upright(grey, orientation))
+            grey, colour = _colour_to_grey(image)
+        return np.ascontiguousarray(_upright(grey, _orientation(image))), colour
     except Image.DecompressionBombError as error:
         raise _bomb(limits) from error
     except _DECODER_ERRORS as error:
@@ -176,29 +189,41 @@ def _white_is_zero(image: "ImageFile") -> bool:
     return bool(tags.get(_PHOTOMETRIC_TAG, 1) == 0)
 
 
-def _samples_to_grey(image: "ImageFile") -> npt.NDArray[np.uint8]:
-    if image.mode == "1" or (image.mode == "L" and not image.has_transparency_data):
+def _grey_samples(image: "ImageFile") -> npt.NDArray[np.uint8]:
+    if image.mode in {"1", "L"}:
         return np.asarray(image.convert("L"))
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
-            raise CorruptScanError("the image holds values that are not finite; export it again")
-        grey = percentile_window(values)
-        # Pillow undoes WhiteIsZero for 8 bits only.
-        return 255 - grey if _white_is_zero(image) else grey
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise CorruptScanError("the image holds values that are not finite; export it again")
+    grey = percentile_window(values)
+    # Pillow undoes WhiteIsZero for 8 bits only.
+    return 255 - grey if _white_is_zero(image) else grey
+
+
+def _colour_to_grey(image: "ImageFile") -> tuple[npt.NDArray[np.uint8], bool]:
     if image.mode == "LAB":
         raise UnsupportedScanError("the image is in L*a*b* colour; export it as greyscale")
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"), np.uint8)
-        return _bytes(over_black(luma(rgba[..., :3]), rgba[..., 3]))
-    return _bytes(luma(np.asarray(image.convert("RGB"), np.uint8)))
+        rgb, alpha = rgba[..., :3], rgba[..., 3]
+        return _bytes(over_black(luma(rgb), alpha)), in_colour(rgb, alpha)
+    rgb = np.asarray(image.convert("RGB"), np.uint8)
+    return _bytes(luma(rgb)), in_colour(rgb)
+
+
+def _jpeg_in_colour(data: bytes) -> bool:
+    # An eighth of the size: the means of the blocks, without undoing any transform.
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as small:
+        width, height = small.size
+        small.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))
+        return in_colour(np.asarray(small.convert("RGB"), np.uint8))
 
 
 def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return np.asarray(values, np.uint8)
 
 
-def _wide_colour_to_grey(data: bytes, page: int) -> npt.NDArray[np.uint8]:
+def _wide_colour_to_grey(data: bytes, page: int) -> tuple[npt.NDArray[np.uint8], bool]:
     # Pillow keeps only 8 bits of 16-bit colour; OpenCV keeps all.
     if page:
         raise UnsupportedScanError(
@@ -207,10 +232,21 @@ def _wide_colour_to_grey(data: bytes, page: int) -> npt.NDArray[np.uint8]:
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.ndim != 3 or samples.shape[2] not in {3, 4}:
         raise UnsupportedScanError("16-bit colour of an unusual layout; export it as greyscale")
-    grey = luma(samples[..., 2::-1])
-    if samples.shape[2] == 4:
-        grey = over_black(grey, samples[..., 3])
-    return percentile_window(grey)
+    rgb = samples[..., 2::-1]
+    alpha = samples[..., 3] if samples.shape[2] == 4 else None
+    grey = luma(rgb)
+    if alpha is not None:
+        grey = over_black(grey, alpha)
+    return percentile_window(grey), in_colour(rgb, alpha)
+
+
+def _orientation(image: "ImageFile") -> int:
+    exif = image.info.get("exif", b"")
+    # That of a TIFF is the file's own directory.
+    if image.format != "TIFF" and isinstance(exif, bytes):
+        check_directories(exif.removeprefix(b"Exif\0\0"), _EXIF_DIRECTORIES)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _upright(grey: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
