@@ -36,6 +36,9 @@ SIGNATURES = (
 )
 _GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _PHOTOMETRIC_TAG = 262
+# A progressive JPEG has some ten. Every scan passes over the whole image, and may be a few bytes.
+_MOST_JPEG_SCANS = 100
+_SCAN_MARKER = b"\xff\xda"
 # The image's and its thumbnail's; some cameras write a few more.
 _EXIF_DIRECTORIES = 16
 _OTHER_FORMATS = {
@@ -74,6 +77,11 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
         If the image is of a mode that has no stated grey rule.
     """
     check_directories(data, limits.frames)
+    if data.startswith(b"\xff\xd8") and data.count(_SCAN_MARKER) > _MOST_JPEG_SCANS:
+        raise CorruptScanError(
+            f"the JPEG has {data.count(_SCAN_MARKER)} scans, the limit is {_MOST_JPEG_SCANS}; "
+            "export the slice again"
+        )
     try:
         with quiet:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -96,8 +104,10 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
             yield Scan(pixels, Provenance(path, page), SourceFacts(colour=colour))
 
 
-# What Pillow's decoders raise on damaged data.
+# What Pillow's and OpenCV's decoders raise on damaged data.
 _DECODER_ERRORS = (
+    cv2.error,
+    AssertionError,
     OSError,
     SyntaxError,
     ValueError,

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from scans.cases import encoded, noise, tiff_file
+from cases import encoded, noise, tiff_file
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError
 from neuroscan_edge.scans.tiff_directories import (
