@@ -22,7 +22,7 @@ from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.preprocess.packing import check_slice
 from neuroscan_edge.results import Result
 from neuroscan_edge.runtimes.base import Probabilities, RawSliceRuntime, Runtime
-from neuroscan_edge.scans import Limits, Provenance, Scan, read_scans
+from neuroscan_edge.scans import Limits, Provenance, Scan, ScanFault, read_scans
 from neuroscan_edge.scans.quality import QualityThresholds, examine
 from neuroscan_edge.spec import MAX_BATCH
 
@@ -88,7 +88,7 @@ class Steps:
         A result from a row of probabilities or an error.
     """
 
-    decode: Callable[[Path, Limits], Iterator[Scan]]
+    decode: Callable[[Path, Limits], Iterator[Scan | ScanFault]]
     preprocess: Callable[[_UInt8, int], _UInt8]
     compute: Callable[[list[_UInt8]], Probabilities]
     conclude: Callable[..., Result]
@@ -212,6 +212,9 @@ def _prepare(path: Path, steps: Steps, options: PipelineOptions) -> list[_Prepar
     waiting = 0
     try:
         for scan in steps.decode(path, options.limits):
+            if isinstance(scan, ScanFault):
+                prepared.append(_failed(scan.provenance, scan.error))
+                continue
             findings = examine(scan, options.quality)
             if any(finding.rejects for finding in findings):
                 prepared.append(_Prepared(scan.provenance, None, findings=findings))
@@ -219,17 +222,19 @@ def _prepare(path: Path, steps: Steps, options: PipelineOptions) -> list[_Prepar
             ready = steps.preprocess(scan.pixels, waiting)
             waiting += ready.size
             prepared.append(_Prepared(scan.provenance, ready, findings=findings))
-    except RejectedScanError as error:
-        provenance = Provenance(str(path), len(prepared))
-        prepared.append(_Prepared(provenance, None, findings=(Finding(error.finding),)))
     except ScanError as error:
-        provenance = Provenance(str(path), len(prepared))
-        prepared.append(_Prepared(provenance, None, f"{error.kind}: {error}"))
+        prepared.append(_failed(Provenance(str(path), len(prepared)), error))
     except MemoryError:
         provenance = Provenance(str(path), len(prepared))
         reason = "memory: there is too little memory to decode this file; use fewer --workers"
         prepared.append(_Prepared(provenance, None, reason))
     return prepared
+
+
+def _failed(provenance: Provenance, error: ScanError) -> _Prepared:
+    if isinstance(error, RejectedScanError):
+        return _Prepared(provenance, None, findings=(Finding(error.finding),))
+    return _Prepared(provenance, None, f"{error.kind}: {error}")
 
 
 def _next_batch(prepared: Iterator[_Prepared], batch_size: int) -> list[_Prepared]:

@@ -129,6 +129,7 @@ def thresholds_of(measures: Sequence[PixelMeasures], options: QualityOptions) ->
 def _readable(split: Split) -> Iterator[Scan]:
     for file in split.files:
         try:
-            yield from read_scans(file.path)
+            # Frames that cannot be decoded are no scans.
+            yield from (scan for scan in read_scans(file.path) if isinstance(scan, Scan))
         except ScanError:
             continue

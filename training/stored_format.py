@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageMode
 
+from neuroscan_edge.scans.dicom_signature import HEAD_BYTES
 from neuroscan_edge.scans.quiet import quiet
 from neuroscan_edge.scans.raster import FORMATS
 from neuroscan_edge.scans.reading import is_dicom
-
-_HEAD_BYTES = 132
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +35,13 @@ class StoredFormat:
 def stored_format(path: Path) -> StoredFormat:
     """Read the stored form of a file that `neuroscan_edge.scans.read_scans` can decode."""
     with path.open("rb") as file, quiet:
-        head = file.read(_HEAD_BYTES)
+        head = file.read(HEAD_BYTES)
         file.seek(0)
         if is_dicom(path, head):
             # Imported only when needed, as the decoder is.
             import pydicom
 
-            header = pydicom.dcmread(file, stop_before_pixels=True)
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             bits, channels = int(header.BitsStored), int(header.SamplesPerPixel)
             return StoredFormat(int(header.Columns), int(header.Rows), bits, channels)
         with Image.open(file, formats=FORMATS) as image:

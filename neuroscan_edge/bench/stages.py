@@ -12,7 +12,7 @@ from neuroscan_edge.bench.harness import Clock
 from neuroscan_edge.bench.system import FilesSystem
 from neuroscan_edge.pipeline import Steps
 from neuroscan_edge.runtimes.base import DeviceTimed
-from neuroscan_edge.scans import Limits, Scan
+from neuroscan_edge.scans import Limits, Scan, ScanFault
 
 DECODE, PREPROCESS, COMPUTE, POST = "decode", "preprocess", "compute", "post-process"
 UPLOAD, DOWNLOAD = "upload", "download"
@@ -67,9 +67,9 @@ class StageTimes:
         return call
 
     def _decode(
-        self, decode: Callable[[Path, Limits], Iterator[Scan]]
-    ) -> Callable[[Path, Limits], Iterator[Scan]]:
-        def scans(path: Path, limits: Limits) -> Iterator[Scan]:
+        self, decode: Callable[[Path, Limits], Iterator[Scan | ScanFault]]
+    ) -> Callable[[Path, Limits], Iterator[Scan | ScanFault]]:
+        def scans(path: Path, limits: Limits) -> Iterator[Scan | ScanFault]:
             # A generator works while it is asked for the next one, and not in between.
             started = self.clock()
             for scan in decode(path, limits):

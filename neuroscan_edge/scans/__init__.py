@@ -2,7 +2,7 @@
 
 from neuroscan_edge.scans.discovery import Discovery, find_scans
 from neuroscan_edge.scans.reading import read_scans
-from neuroscan_edge.scans.scan import DicomUids, Limits, Provenance, Scan, SourceFacts
+from neuroscan_edge.scans.scan import DicomUids, Limits, Provenance, Scan, ScanFault, SourceFacts
 
 __all__ = [
     "DicomUids",
@@ -10,6 +10,7 @@ __all__ = [
     "Limits",
     "Provenance",
     "Scan",
+    "ScanFault",
     "SourceFacts",
     "find_scans",
     "read_scans",

@@ -1,33 +1,39 @@
-"""Whether an image is in colour, more than a grey one stored in three channels is."""
+"""Whether an image is in colour, or a grey one that is stored in three channels.
 
+A pixel is coloured if its largest and smallest channel differ by more than `CHROMA_LEVELS`; an
+image is in colour if more than `COLOURED_SHARE` of its pixels are. Rounding in a JPEG's chroma
+moves channels by a few levels, so a grey image stays one.
+"""
+
+import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-COLOURFUL_LEVELS = 32
-"""How far the channels of a pixel must lie apart: a scanner's tint and JPEG stay below."""
-
-COLOURFUL_SHARE = 0.01
-"""Share of colourful pixels up to which an image is grey: a coloured mark or letter on a slice."""
-
-_SAMPLES_A_SIDE = 128
+CHROMA_LEVELS = 24
+COLOURED_SHARE = 0.01
+# Judged on a grid of about this many pixels a side: what is smaller than its step is no picture.
+_GRID = 256
+_JPEG_SCALE = 8
 
 
-def in_colour(rgb: npt.NDArray[Any], alpha: npt.NDArray[Any] | None = None) -> bool:
-    """Whether more than a few pixels are colourful, by a regular subsample.
+def is_coloured(rgb: npt.NDArray[Any]) -> bool:
+    """Judge an image, (H, W, 3) uint8 or uint16."""
+    step = max(min(rgb.shape[:2]) // _GRID, 1)
+    red, green, blue = (rgb[::step, ::step, channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    threshold = CHROMA_LEVELS * (int(np.iinfo(rgb.dtype).max) // 255)
+    return bool(np.count_nonzero(spread > threshold) > COLOURED_SHARE * spread.size)
 
-    Parameters
-    ----------
-    rgb : (H, W, 3) uint8 or uint16
-        Of at least one pixel.
-    alpha : (H, W) of the same dtype, optional
-        What is transparent shows no colour.
+
+def is_coloured_jpeg(data: bytes) -> bool:
+    """Judge a JPEG by its means over 8x8 pixels, which decoding at an eighth of its size gives.
+
+    The grey slice is decoded without colour; this costs less than decoding colour at full size.
     """
-    rows, columns = (-(-side // _SAMPLES_A_SIDE) for side in rgb.shape[:2])
-    full = np.iinfo(rgb.dtype).max
-    sample = rgb[::rows, ::columns].astype(np.float32) * (255 / full)
-    spread = sample.max(axis=2) - sample.min(axis=2)
-    if alpha is not None:
-        spread = spread * (alpha[::rows, ::columns] / np.float32(full))
-    return float(np.mean(spread > COLOURFUL_LEVELS)) > COLOURFUL_SHARE
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        size = (max(image.width // _JPEG_SCALE, 1), max(image.height // _JPEG_SCALE, 1))
+        image.draft("RGB", size)
+        return is_coloured(np.asarray(image.convert("RGB"), np.uint8))

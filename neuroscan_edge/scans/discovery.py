@@ -4,12 +4,19 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
-from neuroscan_edge.errors import UsageError
+from neuroscan_edge.errors import ScanError, UsageError
 from neuroscan_edge.scans import dicom_signature, raster
+from neuroscan_edge.scans.reading import read_bytes
+from neuroscan_edge.scans.scan import Limits
 
-_HEAD_BYTES = 132
+
+class _Kind(Enum):
+    SCAN = 1
+    DIRECTORY = 2
+    OTHER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +28,8 @@ class Discovery:
     files : sequence of Path
         In the order results will have: inputs as given, folders depth first by name.
     skipped : int
-        Files inside folders that are neither named nor built like an image.
+        Files inside folders that are neither named nor built like an image. A DICOMDIR is not
+        counted.
     """
 
     files: Sequence[Path]
@@ -31,28 +39,31 @@ class Discovery:
 def find_scans(inputs: Iterable[Path]) -> Discovery:
     """List the scans among files and folders.
 
-    A file given by name is always listed. Inside a folder, hidden entries are passed over, and a
-    file is listed if its suffix or its first bytes are those of an image. A folder reached a
-    second time, through a link or a loop of links, is not entered again.
+    A file given by name is always listed; instead of a DICOMDIR, the images that it lists are.
+    Inside a folder, hidden entries and DICOMDIRs are passed over, and a file is listed if its
+    suffix or its first bytes are those of an image. A folder reached a second time, through a
+    link or a loop of links, is not entered again.
 
     Raises
     ------
     UsageError
-        If an input does not exist, or a folder given by name cannot be listed.
+        If an input does not exist, a folder given by name cannot be listed, or a DICOMDIR names a
+        file outside its folder.
     """
     files: list[Path] = []
     skipped = 0
     for given in inputs:
         if _is_folder(given):
             for path in _walk(given):
-                if _looks_like_scan(path):
+                kind = _kind(path)
+                if kind is _Kind.SCAN:
                     files.append(path)
-                else:
+                elif kind is _Kind.OTHER:
                     skipped += 1
         elif _is_absent(given):
             raise UsageError(f"{given} does not exist; give files or folders of scans")
         else:
-            files.append(given)
+            files += _listed_by(given)
     return Discovery(files, skipped)
 
 
@@ -100,23 +111,50 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-def _looks_like_scan(path: Path) -> bool:
+def _kind(path: Path) -> _Kind:
     suffix = path.suffix.lower()
     if suffix in raster.SUFFIXES or suffix in dicom_signature.SUFFIXES:
-        return True
+        return _Kind.SCAN
     if _is_folder(path):
         # One that could not be listed: it is reported, not lost.
-        return True
+        return _Kind.SCAN
     try:
-        # A pipe or device in a folder must not block the walk.
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        head = _head(path)
     except FileNotFoundError:
         # A link to nothing.
-        return False
+        return _Kind.OTHER
     except OSError:
         # It cannot be told apart from a scan without a suffix: it is reported, not lost.
-        return True
-    return raster.has_signature(head) or dicom_signature.has_signature(head)
+        return _Kind.SCAN
+    if dicom_signature.is_directory(head):
+        return _Kind.DIRECTORY
+    looks = (
+        raster.has_signature,
+        dicom_signature.has_signature,
+        dicom_signature.starts_as_data_set,
+    )
+    return _Kind.SCAN if any(look(head) for look in looks) else _Kind.OTHER
+
+
+def _head(path: Path) -> bytes:
+    """Read how a file begins; nothing of what is not a regular file."""
+    # A pipe or device in a folder must not block the walk.
+    if not stat.S_ISREG(path.stat().st_mode):
+        return b""
+    with path.open("rb") as file:
+        return file.read(dicom_signature.HEAD_BYTES)
+
+
+def _listed_by(path: Path) -> list[Path]:
+    """Return a file given by name, or the images that it lists if it is a DICOMDIR."""
+    try:
+        if not dicom_signature.is_directory(_head(path)):
+            return [path]
+        data = read_bytes(path, Limits())
+        # Imported only when needed: pydicom costs a third of a second at start-up.
+        from neuroscan_edge.scans.dicomdir import referenced_files
+
+        return referenced_files(path, data)
+    except (OSError, ScanError):
+        # Reading will say so.
+        return [path]

@@ -40,15 +40,21 @@ def over_black(grey: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[A
     return np.asarray((product + opaque // 2) // opaque, grey.dtype)
 
 
-def percentile_window(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def percentile_window(
+    values: npt.NDArray[Any], counted: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.uint8]:
     """Map the robust range of a frame linearly to 0..255.
 
-    values : (H, W) of any real dtype, finite. Returns (H, W) uint8; a constant frame becomes 0.
+    values : (H, W) of any real dtype, finite. counted : (H, W) bool, the pixels whose range it is;
+    None is all. Returns (H, W) uint8; a constant frame becomes 0.
     """
-    low, high = np.percentile(values, (LOW_PERCENTILE, HIGH_PERCENTILE))
+    ranged = values if counted is None else values[counted]
+    if not ranged.size:
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.percentile(ranged, (LOW_PERCENTILE, HIGH_PERCENTILE))
     if high <= low:
         # Fewer than one pixel in 200 stands out, or none does: use the whole range.
-        low, high = float(values.min()), float(values.max())
+        low, high = float(ranged.min()), float(ranged.max())
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     return linear_window(values, float(low), float(high))

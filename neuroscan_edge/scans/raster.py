@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError, UnsupportedScanError
-from neuroscan_edge.scans.colour import in_colour
+from neuroscan_edge.scans.colour import is_coloured, is_coloured_jpeg
 from neuroscan_edge.scans.grey import luma, over_black, percentile_window
 from neuroscan_edge.scans.quiet import quiet
 from neuroscan_edge.scans.scan import Limits, Provenance, Scan, SourceFacts
@@ -32,9 +32,7 @@ SIGNATURES = (
     b"\xff\xd8\xff",
     b"II*\x00",
     b"MM\x00*",
-    b"BM",
 )
-_GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _PHOTOMETRIC_TAG = 262
 # A progressive JPEG has some ten. Every scan passes over the whole image, and may be a few bytes.
 _MOST_JPEG_SCANS = 100
@@ -52,7 +50,12 @@ _OTHER_FORMATS = {
 
 def has_signature(head: bytes) -> bool:
     """Whether the first bytes of a file are those of a raster format handled here."""
-    return head.startswith(SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return (
+        head.startswith(SIGNATURES)
+        # Two letters are too little to know a file by: a bitmap's reserved bytes are 0.
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    )
 
 
 def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
@@ -76,12 +79,7 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
     UnsupportedScanError
         If the image is of a mode that has no stated grey rule.
     """
-    check_directories(data, limits.frames)
-    if data.startswith(b"\xff\xd8") and data.count(_SCAN_MARKER) > _MOST_JPEG_SCANS:
-        raise CorruptScanError(
-            f"the JPEG has {data.count(_SCAN_MARKER)} scans, the limit is {_MOST_JPEG_SCANS}; "
-            "export the slice again"
-        )
+    _check_cost(data, limits)
     try:
         with quiet:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -100,8 +98,8 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
         raise _corrupt(error) from error
     with quiet, image:
         for page in range(_count_pages(image, limits)):
-            pixels, colour = _read_page(image, page, data, limits)
-            yield Scan(pixels, Provenance(path, page), SourceFacts(colour=colour))
+            pixels, coloured = _read_page(image, page, data, limits)
+            yield Scan(pixels, Provenance(path, page), SourceFacts(colour=coloured))
 
 
 # What Pillow's and OpenCV's decoders raise on damaged data.
@@ -120,6 +118,16 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+
+def _check_cost(data: bytes, limits: Limits) -> None:
+    """Refuse what would take a decoder far more time or memory than its size lets expect."""
+    check_directories(data, limits.frames)
+    if data.startswith(b"\xff\xd8") and data.count(_SCAN_MARKER) > _MOST_JPEG_SCANS:
+        raise CorruptScanError(
+            f"the JPEG has {data.count(_SCAN_MARKER)} scans, the limit is {_MOST_JPEG_SCANS}; "
+            "export the slice again"
+        )
 
 
 def _bomb(limits: Limits) -> ScanTooLargeError:
@@ -155,7 +163,7 @@ def _count_pages(image: "ImageFile", limits: Limits) -> int:
 def _read_page(
     image: "ImageFile", page: int, data: bytes, limits: Limits
 ) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Return the grey levels of a page, and whether it is in colour."""
+    """Return a page's grey levels, and whether it is in colour."""
     try:
         if page:
             image.seek(page)
@@ -167,21 +175,20 @@ def _read_page(
                 f"the image is {width}x{height} pixels; the limit is {limits.image_pixels} "
                 "in all: crop or downsample it"
             )
-        colour = False
-        if image.format == "JPEG" and image.mode == "RGB":
+        only_luma = image.format == "JPEG" and image.mode == "RGB"
+        if only_luma:
             # The stored luminance plane is the grey image; decoding colour only to weigh it back
             # would add rounding and three times the work.
             image.draft("L", image.size)
-            colour = _jpeg_in_colour(data)
         wide_colour = image.format in {"PNG", "TIFF"} and ";16" in _raw_mode(image)
         image.load()
         if wide_colour and image.mode in {"RGB", "RGBA", "LA"}:
-            grey, colour = _wide_colour_to_grey(data, page)
-        elif image.mode in _GREY_MODES and not (image.mode == "L" and image.has_transparency_data):
-            grey = _grey_samples(image)
+            grey, coloured = _wide_colour_to_grey(data, page)
         else:
-            grey, colour = _colour_to_grey(image)
-        return np.ascontiguousarray(_upright(grey, _orientation(image))), colour
+            grey, coloured = _samples_to_grey(image)
+        if only_luma:
+            coloured = is_coloured_jpeg(data)
+        return np.ascontiguousarray(_upright(grey, _orientation(image))), coloured
     except Image.DecompressionBombError as error:
         raise _bomb(limits) from error
     except _DECODER_ERRORS as error:
@@ -199,34 +206,24 @@ def _white_is_zero(image: "ImageFile") -> bool:
     return bool(tags.get(_PHOTOMETRIC_TAG, 1) == 0)
 
 
-def _grey_samples(image: "ImageFile") -> npt.NDArray[np.uint8]:
-    if image.mode in {"1", "L"}:
-        return np.asarray(image.convert("L"))
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise CorruptScanError("the image holds values that are not finite; export it again")
-    grey = percentile_window(values)
-    # Pillow undoes WhiteIsZero for 8 bits only.
-    return 255 - grey if _white_is_zero(image) else grey
-
-
-def _colour_to_grey(image: "ImageFile") -> tuple[npt.NDArray[np.uint8], bool]:
+def _samples_to_grey(image: "ImageFile") -> tuple[npt.NDArray[np.uint8], bool]:
+    if image.mode == "1" or (image.mode == "L" and not image.has_transparency_data):
+        return np.asarray(image.convert("L")), False
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise CorruptScanError("the image holds values that are not finite; export it again")
+        grey = percentile_window(values)
+        # Pillow undoes WhiteIsZero for 8 bits only.
+        return 255 - grey if _white_is_zero(image) else grey, False
     if image.mode == "LAB":
         raise UnsupportedScanError("the image is in L*a*b* colour; export it as greyscale")
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"), np.uint8)
         rgb, alpha = rgba[..., :3], rgba[..., 3]
-        return _bytes(over_black(luma(rgb), alpha)), in_colour(rgb, alpha)
+        return _bytes(over_black(luma(rgb), alpha)), is_coloured(rgb)
     rgb = np.asarray(image.convert("RGB"), np.uint8)
-    return _bytes(luma(rgb)), in_colour(rgb)
-
-
-def _jpeg_in_colour(data: bytes) -> bool:
-    # An eighth of the size: the means of the blocks, without undoing any transform.
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as small:
-        width, height = small.size
-        small.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))
-        return in_colour(np.asarray(small.convert("RGB"), np.uint8))
+    return _bytes(luma(rgb)), is_coloured(rgb)
 
 
 def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -243,11 +240,10 @@ def _wide_colour_to_grey(data: bytes, page: int) -> tuple[npt.NDArray[np.uint8],
     if samples is None or samples.ndim != 3 or samples.shape[2] not in {3, 4}:
         raise UnsupportedScanError("16-bit colour of an unusual layout; export it as greyscale")
     rgb = samples[..., 2::-1]
-    alpha = samples[..., 3] if samples.shape[2] == 4 else None
     grey = luma(rgb)
-    if alpha is not None:
-        grey = over_black(grey, alpha)
-    return percentile_window(grey), in_colour(rgb, alpha)
+    if samples.shape[2] == 4:
+        grey = over_black(grey, samples[..., 3])
+    return percentile_window(grey), is_coloured(rgb)
 
 
 def _orientation(image: "ImageFile") -> int:

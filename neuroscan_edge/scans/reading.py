@@ -6,23 +6,24 @@ from pathlib import Path
 
 from neuroscan_edge.errors import CorruptScanError, ScanError, ScanTooLargeError
 from neuroscan_edge.scans import dicom_signature, raster
-from neuroscan_edge.scans.scan import Limits, Scan
+from neuroscan_edge.scans.scan import Limits, Scan, ScanFault
 
 _DEFAULT_LIMITS = Limits()
 
 
-def read_scans(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Iterator[Scan]:
+def read_scans(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Iterator[Scan | ScanFault]:
     """Decode the slices of one file, in order.
 
-    The format is taken from the content; the name decides only for a DICOM file without prefix.
+    The format is taken from the content; the name decides only where neither begins it. One frame
+    of several that cannot be decoded is a `ScanFault`.
 
     Raises
     ------
     ScanError
-        If the file, or one of its frames, cannot be decoded; the subclass says why.
+        If the file cannot be decoded, or what remains of it; the subclass says why.
     """
-    data = _read_bytes(path, limits)
-    if is_dicom(path, data[:132]):
+    data = read_bytes(path, limits)
+    if is_dicom(path, data[: dicom_signature.HEAD_BYTES]):
         # Imported only when needed: pydicom costs a third of a second at start-up.
         from neuroscan_edge.scans.dicom import read_dicom
 
@@ -39,15 +40,26 @@ def is_dicom(path: Path, head: bytes) -> bool:
     path : Path
         Its name decides only where the content does not.
     head : bytes
-        At least its first 132 bytes, if it has as many.
+        Its first `dicom_signature.HEAD_BYTES`, if it has as many.
     """
     # A DICOM file may begin as a TIFF does (PS3.10, 7.1): its own prefix decides first.
-    return dicom_signature.has_signature(head) or (
-        path.suffix.lower() in dicom_signature.SUFFIXES and not raster.has_signature(head)
+    if dicom_signature.has_signature(head):
+        return True
+    if raster.has_signature(head):
+        return False
+    return path.suffix.lower() in dicom_signature.SUFFIXES or dicom_signature.starts_as_data_set(
+        head
     )
 
 
-def _read_bytes(path: Path, limits: Limits) -> bytes:
+def read_bytes(path: Path, limits: Limits) -> bytes:
+    """Read a whole file within the limits.
+
+    Raises
+    ------
+    ScanError
+        If it is no regular file, is empty or too large, or cannot be read.
+    """
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

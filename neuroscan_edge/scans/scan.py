@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from neuroscan_edge.errors import ScanError
+
 
 @dataclass(frozen=True, slots=True)
 class DicomUids:
@@ -79,6 +81,27 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanFault:
+    """One slice of a file that cannot be decoded, where others of the file may be.
+
+    Parameters
+    ----------
+    provenance : Provenance
+        Which slice.
+    error : ScanError
+        Why.
+    """
+
+    provenance: Provenance
+    error: ScanError
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """Raise the error: whoever takes the pixels of every slice learns of it there."""
+        raise self.error
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What is refused before memory is allocated for it.
 
@@ -90,8 +113,11 @@ class Limits:
         Largest rows times columns of one frame.
     frames : int
         Most frames of one file.
+    file_pixels : int
+        Largest rows times columns times frames of one DICOM file.
     """
 
     file_bytes: int = 1 << 30
     image_pixels: int = 1 << 24
     frames: int = 1024
+    file_pixels: int = 1 << 28

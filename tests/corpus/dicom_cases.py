@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from corpus.case import ANSWER, ERROR, HEAD, HEAD_16, REFER, REJECTED, Case, file_case
 from scans.cases import (
     BIRTH_DATE,
     PATIENT_ID,
@@ -15,8 +16,6 @@ from scans.cases import (
     encoded,
     noise,
 )
-
-from corpus.case import ANSWER, ERROR, HEAD, HEAD_16, REFER, REJECTED, Case, file_case
 
 ANSWERED = frozenset({ANSWER})
 REFERRED = frozenset({REFER})
@@ -125,8 +124,16 @@ def even(data: bytes) -> bytes:
 def dicom_cases() -> Iterator[Case]:
     """Yield every case."""
     for group in (
-        _sizes, _grey_levels, _structure, _syntaxes, _encapsulated, _pixel_data, _frames, _said,
-        _other_objects, _cut,
+        _sizes,
+        _grey_levels,
+        _structure,
+        _syntaxes,
+        _encapsulated,
+        _pixel_data,
+        _frames,
+        _said,
+        _other_objects,
+        _cut,
     ):
         for name, data, allowed in group():
             yield file_case(f"DICOM, {name}", ".dcm", data, allowed)
@@ -146,7 +153,11 @@ def _sizes() -> Iterator[Row]:
         yield f"{keyword} of no bytes", dicom({tag: ("US", b"")}), FAILS
         yield f"{keyword} of one byte", dicom({tag: ("US", b"\x30")}), ALL
         yield f"{keyword} as text", dicom({tag: text("LO", PATIENT_NAME)}), FAILS
-    yield "65,535 rows and columns", dicom({0x00280010: words(65_535), 0x00280011: words(65_535)}), FAILS
+    yield (
+        "65,535 rows and columns",
+        dicom({0x00280010: words(65_535), 0x00280011: words(65_535)}),
+        FAILS,
+    )
     for bits in (0, 1, 7, 12, 24, 32, 64, 65_535):
         yield f"{bits} bits allocated", dicom({0x00280100: words(bits)}), ALL
     yield "no bits allocated", dicom({0x00280100: None}), FAILS
@@ -205,7 +216,11 @@ def _grey_levels() -> Iterator[Row]:
     for photometric in ("MONOCHROME1", "RGB", "PALETTE COLOR", "YBR_FULL", "", PATIENT_NAME[:16]):
         allowed = ANSWERED if photometric == "MONOCHROME1" else ALL
         name = photometric if not photometric.startswith("Oye") else "a name"
-        yield f"photometric {name or 'of nothing'}", dicom({0x00280004: text("CS", photometric)}), allowed
+        yield (
+            f"photometric {name or 'of nothing'}",
+            dicom({0x00280004: text("CS", photometric)}),
+            allowed,
+        )
     for tag, kind in ((0x00283000, "modality"), (0x00283010, "VOI")):
         ramp = np.arange(4096, dtype="<u2").tobytes()
         yield f"{kind} LUT", _lut(tag, (4096, 0, 16), ramp), ALL
@@ -228,27 +243,67 @@ def _structure() -> Iterator[Row]:
     yield "sequences 2,000 deep", dicom(before=nested(2_000)), ALL
     yield "sequences 100,000 deep", lambda: dicom(before=nested(100_000)), ALL
     yield "sequence without end", dicom(before=element(0x00081115, "SQ", ITEM, UNDEFINED)), ALL
-    yield "50,000 empty items", lambda: dicom(before=element(0x00081115, "SQ", (ITEM + ITEM_END) * 50_000 + SEQUENCE_END, UNDEFINED)), ALL
-    yield "item that is longer than the file", dicom(before=element(0x00081115, "SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 2**31), 8)), ALL
+    yield (
+        "50,000 empty items",
+        lambda: dicom(
+            before=element(0x00081115, "SQ", (ITEM + ITEM_END) * 50_000 + SEQUENCE_END, UNDEFINED)
+        ),
+        ALL,
+    )
+    yield (
+        "item that is longer than the file",
+        dicom(before=element(0x00081115, "SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 2**31), 8)),
+        ALL,
+    )
     yield "end without a sequence", dicom(before=SEQUENCE_END + ITEM_END), ALL
     yield "element of 4 GiB", dicom(before=element(0x00420011, "OB", b"", UNDEFINED - 1)), ALL
-    yield "undefined length of a text", dicom(before=element(0x00420010, "UT", b"ab", UNDEFINED)), ALL
+    yield (
+        "undefined length of a text",
+        dicom(before=element(0x00420010, "UT", b"ab", UNDEFINED)),
+        ALL,
+    )
     yield "odd length", dicom({0x00100020: ("LO", b"abc")}), ALL
     yield "value representation ZZ", dicom(before=element(0x00210010, "ZZ", b"abcd")), ALL
     yield "value representation of zeros", dicom(before=element(0x00210010, "\0\0", b"abcd")), ALL
     yield "pixel data as a sequence", dicom({0x7FE00010: ("SQ", HEAD_16.tobytes())}), ALL
     yield "pixel data as text", dicom({0x7FE00010: ("UT", HEAD_16.tobytes())}), ALL
     yield "name as a sequence", dicom({0x00100010: ("SQ", PATIENT_NAME.encode())}), ALL
-    yield "tags out of order", meta(EXPLICIT) + tail + dicom()[len(meta(EXPLICIT)) : -len(tail)], ALL
+    yield (
+        "tags out of order",
+        meta(EXPLICIT) + tail + dicom()[len(meta(EXPLICIT)) : -len(tail)],
+        ALL,
+    )
     yield "every element twice", dicom() + dicom()[len(meta(EXPLICIT)) :], ALL
-    yield "20,000 private elements", lambda: dicom(before=b"".join(element(0x00290000 + each, "LO", b"Oyelaran") for each in range(0x10, 0x4E30))), ALL
+    yield (
+        "20,000 private elements",
+        lambda: dicom(
+            before=b"".join(
+                element(0x00290000 + each, "LO", b"Oyelaran") for each in range(0x10, 0x4E30)
+            )
+        ),
+        ALL,
+    )
     yield "unknown character set", dicom({0x00080005: text("CS", "ISO_IR 999")}), ANSWERED
-    yield "character sets of all kinds", dicom({0x00080005: text("CS", "\\ISO 2022 IR 87\\ISO_IR 192\\GB18030")}), ANSWERED
+    yield (
+        "character sets of all kinds",
+        dicom({0x00080005: text("CS", "\\ISO 2022 IR 87\\ISO_IR 192\\GB18030")}),
+        ANSWERED,
+    )
     yield "name of noise", dicom({0x00100010: ("PN", noise(60).tobytes())}), ANSWERED
     yield "name of 60,000 letters", dicom({0x00100010: ("PN", b"Oyelaran" * 7_500)}), ANSWERED
     yield "birth date that is none", dicom({0x00100030: text("DA", "Wilhelmina")}), ANSWERED
-    yield "unique identifier that is a name", dicom({0x00080018: text("UI", PATIENT_NAME)}), ANSWERED
-    yield "group length of 4 GiB", dicom().replace(b"\2\0\0\0UL\4\0", b"\2\0\0\0UL\4\0", 1)[:140] + b"\xff" * 4 + dicom()[144:], ALL
+    yield (
+        "unique identifier that is a name",
+        dicom({0x00080018: text("UI", PATIENT_NAME)}),
+        ANSWERED,
+    )
+    yield (
+        "group length of 4 GiB",
+        dicom().replace(b"\2\0\0\0UL\4\0", b"\2\0\0\0UL\4\0", 1)[:140]
+        + b"\xff" * 4
+        + dicom()[144:],
+        ALL,
+    )
     yield "no preamble", dicom()[132:], ALL
     yield "no meta information", bytes(128) + b"DICM" + dicom()[len(meta(EXPLICIT)) :], ALL
     yield "nothing after the prefix", bytes(128) + b"DICM", FAILS
@@ -310,25 +365,69 @@ def _encapsulated() -> Iterator[Row]:
             ("noise", noise(900).tobytes()), ("a name", PATIENT_NAME.encode() * 10),
             ("nothing", b""), ("zeros", bytes(900)), ("a JPEG", jpeg), ("a JPEG 2000", jpeg_2000),
         ):  # fmt: skip
-            yield f"{name} that is {what}", raw_pixels(fragments(even(data)), syntax, EIGHT_BITS), ALL
+            yield (
+                f"{name} that is {what}",
+                raw_pixels(fragments(even(data)), syntax, EIGHT_BITS),
+                ALL,
+            )
     yield "JPEG of another size", raw_pixels(fragments(other), JPEG, EIGHT_BITS), REFUSED
     yield "JPEG cut", raw_pixels(fragments(jpeg[: len(jpeg) // 4 * 2]), JPEG, EIGHT_BITS), FAILS
-    yield "JPEG in 100 fragments", raw_pixels(fragments(*(even(jpeg[at : at + 20]) for at in range(0, len(jpeg), 20))), JPEG, EIGHT_BITS), ALL
-    yield "JPEG without end of the fragments", raw_pixels(fragments(jpeg, end=b""), JPEG, EIGHT_BITS), ALL
-    yield "fragment longer than the file", raw_pixels(fragments(jpeg).replace(struct.pack("<I", len(jpeg)), b"\xff\xff\xff\x7f"), JPEG, EIGHT_BITS), ALL
+    yield (
+        "JPEG in 100 fragments",
+        raw_pixels(
+            fragments(*(even(jpeg[at : at + 20]) for at in range(0, len(jpeg), 20))),
+            JPEG,
+            EIGHT_BITS,
+        ),
+        ALL,
+    )
+    yield (
+        "JPEG without end of the fragments",
+        raw_pixels(fragments(jpeg, end=b""), JPEG, EIGHT_BITS),
+        ALL,
+    )
+    yield (
+        "fragment longer than the file",
+        raw_pixels(
+            fragments(jpeg).replace(struct.pack("<I", len(jpeg)), b"\xff\xff\xff\x7f"),
+            JPEG,
+            EIGHT_BITS,
+        ),
+        ALL,
+    )
     for name, table in (
         ("beyond the end", struct.pack("<2I", 0, 2**31)), ("odd", b"\0\0\0"),
         ("backwards", struct.pack("<3I", 900, 400, 0)), ("of 20,000 zeros", bytes(80_000)),
     ):  # fmt: skip
-        yield f"offset table {name}", raw_pixels(fragments(jpeg, table=table), JPEG, EIGHT_BITS), ALL
+        yield (
+            f"offset table {name}",
+            raw_pixels(fragments(jpeg, table=table), JPEG, EIGHT_BITS),
+            ALL,
+        )
     yield "no fragments", raw_pixels(fragments(), JPEG, EIGHT_BITS), FAILS
     yield "no item at all", raw_pixels(fragments(jpeg)[:12] + SEQUENCE_END, JPEG, EIGHT_BITS), FAILS
     yield "encapsulated called raw", raw_pixels(fragments(jpeg), EXPLICIT, EIGHT_BITS), FAILS
     yield "raw called encapsulated", dicom(EIGHT_BITS, JPEG), FAILS
     runs = struct.pack("<16I", 1, 64, *[0] * 14)
-    yield "run lengths that inflate", raw_pixels(fragments(runs + b"\x81\xff" * 500_000), RLE, EIGHT_BITS), ALL
-    yield "run lengths of 2^31 segments", raw_pixels(fragments(struct.pack("<16I", 2**31, *[64] * 15) + bytes(99 + 1)), RLE, EIGHT_BITS), ALL
-    yield "run lengths that begin beyond", raw_pixels(fragments(struct.pack("<16I", 1, 2**31, *[0] * 14) + bytes(100)), RLE, EIGHT_BITS), ALL
+    yield (
+        "run lengths that inflate",
+        raw_pixels(fragments(runs + b"\x81\xff" * 500_000), RLE, EIGHT_BITS),
+        ALL,
+    )
+    yield (
+        "run lengths of 2^31 segments",
+        raw_pixels(
+            fragments(struct.pack("<16I", 2**31, *[64] * 15) + bytes(99 + 1)), RLE, EIGHT_BITS
+        ),
+        ALL,
+    )
+    yield (
+        "run lengths that begin beyond",
+        raw_pixels(
+            fragments(struct.pack("<16I", 1, 2**31, *[0] * 14) + bytes(100)), RLE, EIGHT_BITS
+        ),
+        ALL,
+    )
 
 
 def _pixel_data() -> Iterator[Row]:
@@ -336,28 +435,72 @@ def _pixel_data() -> Iterator[Row]:
     yield "no pixel data", dicom({0x7FE00010: None}), REFUSED
     yield "pixel data of no bytes", dicom({0x7FE00010: ("OW", b"")}), FAILS
     yield "pixel data too short by 2", dicom({0x7FE00010: ("OW", whole[:-2])}), FAILS
-    yield "pixel data too short by half", dicom({0x7FE00010: ("OW", whole[: len(whole) // 2])}), FAILS
+    yield (
+        "pixel data too short by half",
+        dicom({0x7FE00010: ("OW", whole[: len(whole) // 2])}),
+        FAILS,
+    )
     yield "pixel data too long", dicom({0x7FE00010: ("OW", whole * 3)}), ALL
-    yield "pixel data of 2^31 bytes", raw_pixels(element(0x7FE00010, "OW", whole, 2**31), EXPLICIT), ANSWERED | FAILS
+    yield (
+        "pixel data of 2^31 bytes",
+        raw_pixels(element(0x7FE00010, "OW", whole, 2**31), EXPLICIT),
+        ANSWERED | FAILS,
+    )
     yield "pixel data of an odd length", dicom({0x7FE00010: ("OB", whole[:-1])}), FAILS
     floats = HEAD.astype("<f4")
     for name, data in (("floats", floats), ("floats, not numbers", floats * np.nan)):
-        yield name, dicom({0x7FE00010: None, 0x7FE00008: ("OF", data.tobytes()), 0x00280100: words(32)}), ALL
-    yield "doubles", dicom({0x7FE00010: None, 0x7FE00009: ("OD", HEAD.astype("<f8").tobytes()), 0x00280100: words(64)}), ALL
+        yield (
+            name,
+            dicom({0x7FE00010: None, 0x7FE00008: ("OF", data.tobytes()), 0x00280100: words(32)}),
+            ALL,
+        )
+    yield (
+        "doubles",
+        dicom(
+            {
+                0x7FE00010: None,
+                0x7FE00009: ("OD", HEAD.astype("<f8").tobytes()),
+                0x00280100: words(64),
+            }
+        ),
+        ALL,
+    )
     yield "pixels and floats", dicom({0x7FE00008: ("OF", floats.tobytes())}), ALL
-    overlay = {0x60000010: words(48), 0x60000011: words(48), 0x60000100: words(1), 0x60003000: ("OW", bytes(288))}
+    overlay = {
+        0x60000010: words(48),
+        0x60000011: words(48),
+        0x60000100: words(1),
+        0x60003000: ("OW", bytes(288)),
+    }
     yield "overlay", dicom(overlay), ALL
     yield "overlay of 65,535 rows", dicom({**overlay, 0x60000010: words(65_535)}), ALL
     yield "padding value", dicom({0x00280120: words(0)}), ANSWERED
     yield "padding range that is none", dicom({0x00280120: words(4000), 0x00280121: words(10)}), ALL
     yield "smallest above largest", dicom({0x00280106: words(4000), 0x00280107: words(1)}), ANSWERED
     yield "blank", dicom({0x7FE00010: ("OW", bytes(len(whole)))}), NOT_ANSWERED
-    yield "one hot pixel", dicom({0x7FE00010: ("OW", bytes(len(whole) - 2) + b"\xff\x0f")}), NOT_ANSWERED
-    yield "one pixel", dicom({0x00280010: words(1), 0x00280011: words(1), 0x7FE00010: ("OW", b"\1\2")}), NOT_ANSWERED
-    colour = {**EIGHT_BITS, 0x00280002: words(3), 0x00280004: text("CS", "RGB"), 0x7FE00010: ("OB", noise((48, 48, 3)).tobytes())}
+    yield (
+        "one hot pixel",
+        dicom({0x7FE00010: ("OW", bytes(len(whole) - 2) + b"\xff\x0f")}),
+        NOT_ANSWERED,
+    )
+    yield (
+        "one pixel",
+        dicom({0x00280010: words(1), 0x00280011: words(1), 0x7FE00010: ("OW", b"\1\2")}),
+        NOT_ANSWERED,
+    )
+    colour = {
+        **EIGHT_BITS,
+        0x00280002: words(3),
+        0x00280004: text("CS", "RGB"),
+        0x7FE00010: ("OB", noise((48, 48, 3)).tobytes()),
+    }
     yield "in colour", dicom(colour), REFUSED
     for arrangement in (0, 1, 2):
-        yield f"in colour, planes {arrangement}", dicom({**colour, 0x00280006: words(arrangement)}), REFUSED
+        yield (
+            f"in colour, planes {arrangement}",
+            dicom({**colour, 0x00280006: words(arrangement)}),
+            REFUSED,
+        )
 
 
 def _frames() -> Iterator[Row]:
@@ -374,16 +517,35 @@ def _frames() -> Iterator[Row]:
         name = "an id" if count == PATIENT_ID else count or "no number of"
         yield f"{name} frames", frames(count), ALL
     yield "2,000 frames", lambda: frames("2000", whole * 2_000), ALL
-    yield "functional groups of nothing", dicom({0x00080016: text("UI", MR + ".1"), 0x00280008: text("IS", "2"), 0x52009229: ("SQ", b""), 0x52009230: ("SQ", b"")}), ALL
+    yield (
+        "functional groups of nothing",
+        dicom(
+            {
+                0x00080016: text("UI", MR + ".1"),
+                0x00280008: text("IS", "2"),
+                0x52009229: ("SQ", b""),
+                0x52009230: ("SQ", b""),
+            }
+        ),
+        ALL,
+    )
 
 
 def _said() -> Iterator[Row]:
     for modality in ("CT", "US", "OT"):
         yield f"modality {modality}", dicom({0x00080060: text("CS", modality)}), ALL
     yield "no modality", dicom({0x00080060: None}), ANSWERED
-    for kind in ("ORIGINAL\\PRIMARY\\LOCALIZER", "DERIVED\\SECONDARY", "DERIVED\\PRIMARY\\DIFFUSION\\ADC"):
+    for kind in (
+        "ORIGINAL\\PRIMARY\\LOCALIZER",
+        "DERIVED\\SECONDARY",
+        "DERIVED\\PRIMARY\\DIFFUSION\\ADC",
+    ):
         yield f"image type {kind}", dicom({0x00080008: text("CS", kind)}), ALL
-    yield "image type of 10,000 values", dicom({0x00080008: text("CS", "\\".join(["M"] * 10_000))}), ALL
+    yield (
+        "image type of 10,000 values",
+        dicom({0x00080008: text("CS", "\\".join(["M"] * 10_000))}),
+        ALL,
+    )
     yield "image type of a name", dicom({0x00080008: text("CS", PATIENT_NAME)}), ALL
     for part in ("KNEE", "BRAIN", PATIENT_NAME[:16]):
         name = part if not part.startswith("Oye") else "of a name"
@@ -399,8 +561,16 @@ def _other_objects() -> Iterator[Row]:
         ("segmentation", storage + "66.4"), ("raw data", storage + "66"),
         ("directory", "1.2.840.10008.1.3.10"), ("spectroscopy", storage + "4.2"),
     ):  # fmt: skip
-        yield f"{name} without pixels", dicom({0x00080016: text("UI", kind), 0x7FE00010: None}), REFUSED
-    yield "secondary capture", dicom({0x00080016: text("UI", storage + "7"), 0x00080060: text("CS", "OT")}), ALL
+        yield (
+            f"{name} without pixels",
+            dicom({0x00080016: text("UI", kind), 0x7FE00010: None}),
+            REFUSED,
+        )
+    yield (
+        "secondary capture",
+        dicom({0x00080016: text("UI", storage + "7"), 0x00080060: text("CS", "OT")}),
+        ALL,
+    )
     yield "enhanced MR without groups", dicom({0x00080016: text("UI", storage + "4.1")}), ALL
     yield "class that is a name", dicom({0x00080016: text("UI", PATIENT_NAME)}), ALL
 

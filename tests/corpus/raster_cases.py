@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+from corpus.case import ANSWER, CLASSIFIED, ERROR, HEAD, REJECTED, Case, file_case
 from PIL import Image
 from scans.cases import (
     PATIENT_NAME,
@@ -21,8 +22,6 @@ from scans.cases import (
     png_file,
     png_header,
 )
-
-from corpus.case import ANSWER, CLASSIFIED, ERROR, HEAD, REJECTED, Case, file_case
 
 ANSWERED = frozenset({ANSWER})
 REFUSED = frozenset({REJECTED})
@@ -105,10 +104,16 @@ def _png() -> Iterator[Case]:
     yield file_case("PNG, two headers", ".png", png_header(64, 64) + good[8:])
     yield file_case("PNG, chunk of 2 GiB", ".png", good[:33] + b"\x7f\xff\xff\xffIDAT" + good[41:])
     yield file_case("PNG, chunk of -1", ".png", good[:33] + b"\xff\xff\xff\xfftEXt" + good[41:])
-    yield file_case("PNG, chunk named after somebody", ".png", good[:33] + b"\0\0\0\4Oyel" + good[41:])
+    yield file_case(
+        "PNG, chunk named after somebody", ".png", good[:33] + b"\0\0\0\4Oyel" + good[41:]
+    )
     yield file_case("PNG, text", ".png", png((b"tEXt", b"Patient\0" + QUOTABLE)), ANSWERED)
-    yield file_case("PNG, text bomb", ".png", lambda: png((b"zTXt", b"a\0\0" + deflated_zeros(200))))
-    yield file_case("PNG, profile bomb", ".png", lambda: png((b"iCCP", b"a\0\0" + deflated_zeros(200))))
+    yield file_case(
+        "PNG, text bomb", ".png", lambda: png((b"zTXt", b"a\0\0" + deflated_zeros(200)))
+    )
+    yield file_case(
+        "PNG, profile bomb", ".png", lambda: png((b"iCCP", b"a\0\0" + deflated_zeros(200)))
+    )
     yield file_case("PNG, profile of garbage", ".png", png((b"iCCP", b"a\0\0garbage")))
     yield file_case("PNG, data bomb", ".png", _png_data_bomb)
     yield file_case("PNG, 100,000 chunks", ".png", lambda: png(*[(b"tEXt", b"")] * 100_000))
@@ -117,7 +122,9 @@ def _png() -> Iterator[Case]:
     yield file_case("PNG, EXIF of garbage", ".png", png((b"eXIf", b"MM" + noise(99).tobytes())))
     yield file_case("PNG, EXIF bomb", ".png", lambda: png((b"eXIf", exif_bomb(1 << 22))), FAILS)
     yield file_case("PNG, animated", ".png", _animated("PNG"), ANSWERED)
-    yield file_case("PNG, 1 bit", ".png", encoded(Image.fromarray(HEAD).convert("1"), "PNG"), CLASSIFIED)
+    yield file_case(
+        "PNG, 1 bit", ".png", encoded(Image.fromarray(HEAD).convert("1"), "PNG"), CLASSIFIED
+    )
     yield file_case("PNG, 2 bits", ".png", _palette_png(4), CLASSIFIED)
     yield file_case("PNG, 16 bit RGBA", ".png", png_file(noise((48, 48, 4), np.uint16), "rgba"))
     yield file_case("PNG, grey with alpha", ".png", png_file(np.dstack([HEAD, HEAD]), "grey+alpha"))
@@ -127,8 +134,12 @@ def _png() -> Iterator[Case]:
     yield file_case("PNG, white", ".png", encoded(np.full((64, 64), 255, np.uint8), "PNG"), REFUSED)
     yield file_case("PNG, one pixel", ".png", encoded(noise((1, 1)), "PNG"), REFUSED)
     yield file_case("PNG, 1x20,000", ".png", encoded(noise((20_000, 1)), "PNG"), REFUSED)
-    yield file_case("PNG, as large as allowed", ".png", lambda: encoded(_largest(np.uint8), "PNG"), ANSWERED)
-    yield file_case("PNG, 16 bit, as large as allowed", ".png", lambda: encoded(_largest(np.uint16), "PNG"))
+    yield file_case(
+        "PNG, as large as allowed", ".png", lambda: encoded(_largest(np.uint8), "PNG"), ANSWERED
+    )
+    yield file_case(
+        "PNG, 16 bit, as large as allowed", ".png", lambda: encoded(_largest(np.uint16), "PNG")
+    )
     yield file_case("PNG, RGBA, as large as allowed", ".png", _largest_rgba)
     yield file_case("PNG that is a zip too", ".png", good + b"PK\x05\x06" + bytes(18), ANSWERED)
     yield file_case("PNG with DICOM's prefix within", ".png", good[:128] + b"DICM" + good[132:])
@@ -213,18 +224,30 @@ def _jpeg() -> Iterator[Case]:
     yield file_case("JPEG, nothing but markers", ".jpg", b"\xff\xd8\xff\xd9", FAILS)
     yield file_case("JPEG, comment", ".jpg", with_segment(0xFE, QUOTABLE * 100), ANSWERED)
     yield file_case("JPEG, 20,000 comments", ".jpg", lambda: with_segment(0xFE, b"", 20_000))
-    yield file_case("JPEG, ICC profile of garbage", ".jpg", with_segment(0xE2, b"ICC_PROFILE\0\1\1x"))
-    yield file_case("JPEG, parts of a profile missing", ".jpg", with_segment(0xE2, b"ICC_PROFILE\0\3\7x"))
+    yield file_case(
+        "JPEG, ICC profile of garbage", ".jpg", with_segment(0xE2, b"ICC_PROFILE\0\1\1x")
+    )
+    yield file_case(
+        "JPEG, parts of a profile missing", ".jpg", with_segment(0xE2, b"ICC_PROFILE\0\3\7x")
+    )
     for orientation in (0, 3, 6, 8, 9, 65_535):
         data = jpeg(exif=exif(orientation))
         yield file_case(f"JPEG, orientation {orientation}", ".jpg", data, ANSWERED)
-    yield file_case("JPEG, EXIF of garbage", ".jpg", with_segment(0xE1, b"Exif\0\0II" + noise(200).tobytes()))
-    yield file_case("JPEG, EXIF bomb", ".jpg", with_segment(0xE1, b"Exif\0\0" + exif_bomb(60_000)), FAILS)
-    yield file_case("JPEG, Photoshop block cut", ".jpg", with_segment(0xED, b"Photoshop 3.0\x008BIM\4\4"))
+    yield file_case(
+        "JPEG, EXIF of garbage", ".jpg", with_segment(0xE1, b"Exif\0\0II" + noise(200).tobytes())
+    )
+    yield file_case(
+        "JPEG, EXIF bomb", ".jpg", with_segment(0xE1, b"Exif\0\0" + exif_bomb(60_000)), FAILS
+    )
+    yield file_case(
+        "JPEG, Photoshop block cut", ".jpg", with_segment(0xED, b"Photoshop 3.0\x008BIM\4\4")
+    )
     yield file_case("JPEG, zeros for data", ".jpg", _jpeg_body(bytes(3000)))
     yield file_case("JPEG, noise for data", ".jpg", _jpeg_body(noise(3000).tobytes()))
     yield file_case("JPEG, restart markers for data", ".jpg", _jpeg_body(b"\xff\xd0\xff\xd3" * 800))
-    yield file_case("JPEG, CMYK", ".jpg", encoded(Image.fromarray(RGB_HEAD).convert("CMYK"), "JPEG"))
+    yield file_case(
+        "JPEG, CMYK", ".jpg", encoded(Image.fromarray(RGB_HEAD).convert("CMYK"), "JPEG")
+    )
     yield file_case("JPEG that stores RGB", ".jpg", jpeg(keep_rgb=True), ANSWERED)
     yield file_case("JPEG in colour", ".jpg", encoded(noise((64, 64, 3)), "JPEG"), REFUSED)
     yield file_case("JPEG, scans without end", ".jpg", lambda: scan_bomb(4000, 4000), FAILS)
@@ -244,19 +267,43 @@ def bmp_header(width: int, height: int, bits: int, compression: int, colours: in
 
 
 def _bmp() -> Iterator[Case]:
-    for width, height in ((0, 0), (-48, 48), (2**31 - 1, 2**31 - 1), (30_000, 30_000), (48, -(2**31))):
+    for width, height in (
+        (0, 0),
+        (-48, 48),
+        (2**31 - 1, 2**31 - 1),
+        (30_000, 30_000),
+        (48, -(2**31)),
+    ):
         yield file_case(f"BMP of {width}x{height}", ".bmp", declared_bmp(width, height), FAILS)
-    yield file_case("BMP from the top down", ".bmp", bmp_header(48, -48, 24, 0, 0) + RGB_HEAD.tobytes())
+    yield file_case(
+        "BMP from the top down", ".bmp", bmp_header(48, -48, 24, 0, 0) + RGB_HEAD.tobytes()
+    )
     for bits in (0, 1, 2, 4, 16, 32, 64):
         body = noise(48 * 48 * 8).tobytes()
         yield file_case(f"BMP of {bits} bits", ".bmp", bmp_header(48, 48, bits, 0, 0) + body)
-    yield file_case("BMP, run lengths of noise", ".bmp", bmp_header(48, 48, 8, 1, 4) + noise(900).tobytes())
-    yield file_case("BMP, run lengths that leave it", ".bmp", bmp_header(48, 48, 8, 1, 4) + bytes(16) + b"\0\2\xff\xff" * 900)
-    yield file_case("BMP, unknown compression", ".bmp", bmp_header(48, 48, 24, 77, 0) + bytes(9000), FAILS)
+    yield file_case(
+        "BMP, run lengths of noise", ".bmp", bmp_header(48, 48, 8, 1, 4) + noise(900).tobytes()
+    )
+    yield file_case(
+        "BMP, run lengths that leave it",
+        ".bmp",
+        bmp_header(48, 48, 8, 1, 4) + bytes(16) + b"\0\2\xff\xff" * 900,
+    )
+    yield file_case(
+        "BMP, unknown compression", ".bmp", bmp_header(48, 48, 24, 77, 0) + bytes(9000), FAILS
+    )
     yield file_case("BMP, 2^31 colours", ".bmp", bmp_header(48, 48, 8, 0, 2**31) + bytes(9000))
-    yield file_case("BMP, bit fields of 0", ".bmp", bmp_header(48, 48, 32, 3, 0) + bytes(48 * 48 * 4 + 12))
-    yield file_case("BMP, header of 2^32 - 1 bytes", ".bmp", b"BM" + bytes(12) + b"\xff" * 60, FAILS)
-    yield file_case("BMP, header of 12 bytes", ".bmp", b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 48, 48, 1, 24) + RGB_HEAD.tobytes())
+    yield file_case(
+        "BMP, bit fields of 0", ".bmp", bmp_header(48, 48, 32, 3, 0) + bytes(48 * 48 * 4 + 12)
+    )
+    yield file_case(
+        "BMP, header of 2^32 - 1 bytes", ".bmp", b"BM" + bytes(12) + b"\xff" * 60, FAILS
+    )
+    yield file_case(
+        "BMP, header of 12 bytes",
+        ".bmp",
+        b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 48, 48, 1, 24) + RGB_HEAD.tobytes(),
+    )
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -273,9 +320,18 @@ def _webp() -> Iterator[Case]:
     yield file_case("WebP, animated", ".webp", _animated("WEBP"))
     yield file_case("WebP, transparent", ".webp", encoded(np.dstack([RGB_HEAD, HEAD]), "WEBP"))
     yield file_case("WebP, turned by EXIF", ".webp", encoded(RGB_HEAD, "WEBP", exif=exif(8)))
-    yield file_case("WebP, EXIF bomb", ".webp", lambda: encoded(RGB_HEAD, "WEBP", exif=b"Exif\0\0" + exif_bomb(1 << 22)), FAILS)
-    yield file_case("WebP, canvas of 2^24", ".webp", riff((b"VP8X", canvas), (b"VP8 ", image[20:])), FAILS)
-    yield file_case("WebP, animation without frames", ".webp", riff((b"VP8X", b"\2" + canvas[1:])), FAILS)
+    yield file_case(
+        "WebP, EXIF bomb",
+        ".webp",
+        lambda: encoded(RGB_HEAD, "WEBP", exif=b"Exif\0\0" + exif_bomb(1 << 22)),
+        FAILS,
+    )
+    yield file_case(
+        "WebP, canvas of 2^24", ".webp", riff((b"VP8X", canvas), (b"VP8 ", image[20:])), FAILS
+    )
+    yield file_case(
+        "WebP, animation without frames", ".webp", riff((b"VP8X", b"\2" + canvas[1:])), FAILS
+    )
     yield file_case("WebP, nothing but the header", ".webp", riff(), FAILS)
     yield file_case("WebP, empty frame", ".webp", riff((b"VP8L", b"")), FAILS)
     yield file_case("WebP, frame of noise", ".webp", riff((b"VP8 ", noise(900).tobytes())), FAILS)

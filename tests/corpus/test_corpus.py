@@ -8,15 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from scans.cases import PATIENT_WORDS
-from tiny_models import tiny_bundle
-
 from corpus.case import ERROR, Case
 from corpus.dicom_cases import dicom_cases
 from corpus.place_cases import place_cases
 from corpus.raster_cases import raster_cases
 from corpus.tiff_cases import tiff_cases
 from corpus.watchdog import Answer, Watchdog
+from scans.cases import PATIENT_WORDS
+from tiny_models import tiny_bundle
+
 from neuroscan_edge.spec import RESEARCH_USE
 
 LIMIT_S = 30

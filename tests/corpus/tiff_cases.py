@@ -6,10 +6,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from corpus.case import ANSWER, ERROR, HEAD, REJECTED, Case, file_case
 from PIL import Image
 from scans.cases import PATIENT_NAME, declared_tiff, encoded, noise, tiff_file
-
-from corpus.case import ANSWER, ERROR, HEAD, REJECTED, Case, file_case
 
 ANSWERED = frozenset({ANSWER})
 FAILS = frozenset({ERROR})
@@ -72,7 +71,9 @@ def _directories() -> Iterator[Case]:
     yield file_case("TIFF, values that are the whole file", ".tif", _value_bomb, FAILS)
     yield file_case("TIFF, a name for a description", ".tif", _described, ANSWERED)
     yield file_case("TIFF, unknown field types", ".tif", _unknown_types)
-    yield file_case("TIFF, a second page that is cut", ".tif", tiff_file([HEAD] * 2)[:-900], OFTEN_A_PAGE)
+    yield file_case(
+        "TIFF, a second page that is cut", ".tif", tiff_file([HEAD] * 2)[:-900], OFTEN_A_PAGE
+    )
     yield file_case("BigTIFF", ".tif", encoded(HEAD, "TIFF", big_tiff=True))
     yield file_case("BigTIFF without end", ".tif", b"II+\0\x08\0\0\0" + b"\xff" * 60, FAILS)
     yield file_case("TIFF, big endian", ".tif", tiff_file([HEAD], order=">"), ANSWERED)
@@ -133,10 +134,18 @@ def _sizes() -> Iterator[Case]:
     yield file_case("TIFF, strip of no bytes", ".tif", tiff({279: ("I", [0])}))
     yield file_case("TIFF, strip of 4 GiB", ".tif", tiff({279: ("I", [2**32 - 1])}))
     yield file_case("TIFF, no rows a strip", ".tif", tiff({278: ("I", [0])}))
-    yield file_case("TIFF, 200,000 strips", ".tif", lambda: tiff({273: ("I", [8] * 200_000)}), FAILS)
+    yield file_case(
+        "TIFF, 200,000 strips", ".tif", lambda: tiff({273: ("I", [8] * 200_000)}), FAILS
+    )
     yield file_case("TIFF, no strips", ".tif", tiff({273: ("I", [])}), FAILS)
-    yield file_case("TIFF, tiles of 0x0", ".tif", tiff({322: ("I", [0]), 323: ("I", [0]), 324: ("I", [8])}))
-    yield file_case("TIFF, tiles of 2^31", ".tif", tiff({322: ("I", [2**31]), 323: ("I", [2**31]), 324: ("I", [8])}))
+    yield file_case(
+        "TIFF, tiles of 0x0", ".tif", tiff({322: ("I", [0]), 323: ("I", [0]), 324: ("I", [8])})
+    )
+    yield file_case(
+        "TIFF, tiles of 2^31",
+        ".tif",
+        tiff({322: ("I", [2**31]), 323: ("I", [2**31]), 324: ("I", [8])}),
+    )
 
 
 def _samples() -> Iterator[Case]:
@@ -150,17 +159,33 @@ def _samples() -> Iterator[Case]:
     yield file_case("TIFF, unknown photometric", ".tif", tiff({262: ("H", [999])}), FAILS)
     yield file_case("TIFF, white is zero", ".tif", tiff({262: ("H", [0])}), ANSWERED)
     for name, code in (("LZW", 5), ("JPEG", 7), ("deflate", 8), ("PackBits", 32773), ("fax", 4)):
-        yield file_case(f"TIFF, {name} of noise", ".tif", tiff({259: ("H", [code])}, noise(2304).tobytes()))
-    yield file_case("TIFF, deflate bomb", ".tif", lambda: tiff({259: ("H", [8])}, zlib.compress(bytes(200 << 20))))
+        yield file_case(
+            f"TIFF, {name} of noise", ".tif", tiff({259: ("H", [code])}, noise(2304).tobytes())
+        )
+    yield file_case(
+        "TIFF, deflate bomb",
+        ".tif",
+        lambda: tiff({259: ("H", [8])}, zlib.compress(bytes(200 << 20))),
+    )
     yield file_case("TIFF, predictor of floats", ".tif", tiff({259: ("H", [5]), 317: ("H", [3])}))
-    yield file_case("TIFF, planes apart", ".tif", tiff({277: ("H", [3]), 284: ("H", [2]), 258: ("H", [8] * 3), 262: ("H", [2])}))
+    yield file_case(
+        "TIFF, planes apart",
+        ".tif",
+        tiff({277: ("H", [3]), 284: ("H", [2]), 258: ("H", [8] * 3), 262: ("H", [2])}),
+    )
     for name, value in (("not a number", np.nan), ("infinite", np.inf)):
         samples = HEAD.astype(np.float32)
         samples[5, 5] = value
         yield file_case(f"TIFF, floats, one {name}", ".tif", tiff_file([samples]), FAILS)
     yield file_case("TIFF, floats", ".tif", tiff_file([HEAD.astype(np.float32)]), ANSWERED)
-    yield file_case("TIFF, floats of 1e38", ".tif", tiff_file([HEAD.astype(np.float32) * np.float32(1e36)]))
-    for mode, allowed in (("CMYK", frozenset({ANSWER, REJECTED})), ("LAB", FAILS), ("YCbCr", ANSWERED)):
+    yield file_case(
+        "TIFF, floats of 1e38", ".tif", tiff_file([HEAD.astype(np.float32) * np.float32(1e36)])
+    )
+    for mode, allowed in (
+        ("CMYK", frozenset({ANSWER, REJECTED})),
+        ("LAB", FAILS),
+        ("YCbCr", ANSWERED),
+    ):
         image = Image.fromarray(np.dstack([HEAD] * 3))
         image = Image.new("LAB", (48, 48)) if mode == "LAB" else image.convert(mode)
         yield file_case(f"TIFF in {mode}", ".tif", encoded(image, "TIFF"), allowed)

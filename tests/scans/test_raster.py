@@ -669,15 +669,13 @@ def test_a_coloured_mark_is_no_colour_image():
     mark = tinted(0)
     mark[100:104, 20:60] = (255, 255, 0)
     assert not read(encoded(mark, "PNG"))[0].facts.colour
-    faint = np.clip(tinted(0).astype(int) + (0, 0, 25), 0, 255).astype(np.uint8)
+    faint = np.clip(tinted(0).astype(int) + (0, 0, 20), 0, 255).astype(np.uint8)
     assert not read(encoded(faint, "PNG"))[0].facts.colour
 
 
-def test_what_is_transparent_shows_no_colour():
-    rgba = np.dstack([tinted(1), np.zeros((200, 200), np.uint8)])
-    assert not read(encoded(rgba, "PNG"))[0].facts.colour
-    rgba[..., 3] = 255
-    assert read(encoded(rgba, "PNG"))[0].facts.colour
+@pytest.mark.parametrize("shape", [(3, 3, 3), (7, 100, 3), (100, 7, 3), (1, 1, 3)])
+def test_colour_of_a_small_jpeg(shape):
+    assert read(encoded(np.full(shape, 90, np.uint8), "JPEG"))[0].facts.colour is False
 
 
 def test_a_damaged_file_is_not_quoted():

@@ -26,6 +26,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 from neuroscan_edge.errors import (
     CorruptScanError,
     NeuroScanError,
+    RejectedScanError,
     ScanError,
     ScanTooLargeError,
     UnsupportedScanError,
@@ -48,6 +49,7 @@ KINDS = {
     UnsupportedScanError: "unsupported",
     CorruptScanError: "corrupt",
     ScanTooLargeError: "too-large",
+    RejectedScanError: "rejected",
 }
 
 
@@ -124,7 +126,7 @@ BAD_CONTENT = {
     "DICOM colour": (
         "a.dcm",
         dicom_file(noise((4, 4, 3)), SamplesPerPixel=3, PhotometricInterpretation="RGB"),
-        UnsupportedScanError,
+        RejectedScanError,
     ),
 }
 
