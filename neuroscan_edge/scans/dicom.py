@@ -5,7 +5,6 @@ rules are in docs/dicom.md.
 """
 
 import contextlib
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from neuroscan_edge.errors import (
 )
 from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import dicom_signature
+from neuroscan_edge.scans.decoding_cost import BoundedReads, check_inflation
 from neuroscan_edge.scans.dicom_grey import grey_frame
 from neuroscan_edge.scans.dicom_header import FrameHeader, photometric, uids
 from neuroscan_edge.scans.dicom_pixels import FramePixels
@@ -150,7 +150,7 @@ def _parse(data: bytes, limits: Limits) -> Dataset:
     if not prefixed and not dicom_signature.starts_as_data_set(head):
         raise CorruptScanError("the file does not begin as DICOM does; export the image again")
     _check_inflated_size(data, limits)
-    return pydicom.dcmread(io.BytesIO(data), force=not prefixed)
+    return pydicom.dcmread(BoundedReads(data), force=not prefixed)
 
 
 def _check_header(dataset: Dataset, limits: Limits) -> int:
@@ -237,8 +237,4 @@ def _check_inflated_size(data: bytes, limits: Limits) -> None:
     if tag != _META_LENGTH_ELEMENT:
         raise CorruptScanError("the DICOM meta information has no length; export the image again")
     start = at + 12 + int.from_bytes(length, "little")
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], limits.file_bytes + 1)
-    if len(inflated) > limits.file_bytes:
-        raise ScanTooLargeError(
-            f"the deflated file inflates beyond {limits.file_bytes} bytes; export it uncompressed"
-        )
+    check_inflation(data[start:], limits.file_bytes)

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError, UnsupportedScanError
 from neuroscan_edge.scans.colour import is_coloured, is_coloured_jpeg
+from neuroscan_edge.scans.decoding_cost import check_jpeg_scans
 from neuroscan_edge.scans.grey import luma, over_black, percentile_window
 from neuroscan_edge.scans.quiet import quiet
 from neuroscan_edge.scans.scan import Limits, Provenance, Scan, SourceFacts
@@ -34,9 +35,6 @@ SIGNATURES = (
     b"MM\x00*",
 )
 _PHOTOMETRIC_TAG = 262
-# A progressive JPEG has some ten. Every scan passes over the whole image, and may be a few bytes.
-_MOST_JPEG_SCANS = 100
-_SCAN_MARKER = b"\xff\xda"
 # The image's and its thumbnail's; some cameras write a few more.
 _EXIF_DIRECTORIES = 16
 _OTHER_FORMATS = {
@@ -123,11 +121,8 @@ _DECODER_ERRORS = (
 def _check_cost(data: bytes, limits: Limits) -> None:
     """Refuse what would take a decoder far more time or memory than its size lets expect."""
     check_directories(data, limits.frames)
-    if data.startswith(b"\xff\xd8") and data.count(_SCAN_MARKER) > _MOST_JPEG_SCANS:
-        raise CorruptScanError(
-            f"the JPEG has {data.count(_SCAN_MARKER)} scans, the limit is {_MOST_JPEG_SCANS}; "
-            "export the slice again"
-        )
+    if data.startswith(b"\xff\xd8"):
+        check_jpeg_scans(data)
 
 
 def _bomb(limits: Limits) -> ScanTooLargeError:

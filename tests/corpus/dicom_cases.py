@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from corpus.case import ANSWER, ERROR, HEAD, HEAD_16, REFER, REJECTED, Case, file_case
+from corpus.raster_cases import scan_bomb
 from scans.cases import (
     BIRTH_DATE,
     PATIENT_ID,
@@ -244,6 +245,15 @@ def _structure() -> Iterator[Row]:
     yield "sequences 100,000 deep", lambda: dicom(before=nested(100_000)), ALL
     yield "sequence without end", dicom(before=element(0x00081115, "SQ", ITEM, UNDEFINED)), ALL
     yield (
+        "4,000,000 empty items",
+        lambda: dicom(
+            before=element(
+                0x00081115, "SQ", (ITEM + ITEM_END) * 4_000_000 + SEQUENCE_END, UNDEFINED
+            )
+        ),
+        FAILS,
+    )
+    yield (
         "50,000 empty items",
         lambda: dicom(
             before=element(0x00081115, "SQ", (ITEM + ITEM_END) * 50_000 + SEQUENCE_END, UNDEFINED)
@@ -334,7 +344,9 @@ def _syntaxes() -> Iterator[Row]:
     yield "deflated noise", meta(DEFLATED) + noise(900).tobytes(), FAILS
     yield "called deflated", dicom(syntax=DEFLATED), FAILS
     yield "deflated bomb of 2 GiB", lambda: meta(DEFLATED) + deflated_zeros(2 << 10), FAILS
-    yield "deflated bomb of 200 MiB", lambda: meta(DEFLATED) + deflated_zeros(200), ALL
+    yield "8 MiB of zeros deflated", lambda: meta(DEFLATED) + deflated_zeros(8), ALL
+    yield "100 MiB of zeros", lambda: meta(IMPLICIT) + bytes(100 << 20), FAILS
+    yield "deflated bomb of 200 MiB", lambda: meta(DEFLATED) + deflated_zeros(200), FAILS
     for name, syntax in (
         ("video", MPEG2), ("unknown", "1.2.3.4"), ("a name", PATIENT_NAME), ("empty", ""),
         ("1,000 digits", "1." * 500), ("a unique identifier of another kind", MR),
@@ -371,6 +383,12 @@ def _encapsulated() -> Iterator[Row]:
                 ALL,
             )
     yield "JPEG of another size", raw_pixels(fragments(other), JPEG, EIGHT_BITS), REFUSED
+    bomb = {**EIGHT_BITS, 0x00280010: words(4000), 0x00280011: words(4000)}
+    yield (
+        "JPEG, scans without end",
+        lambda: raw_pixels(fragments(even(scan_bomb(4000, 4000))), JPEG, bomb),
+        FAILS,
+    )
     yield "JPEG cut", raw_pixels(fragments(jpeg[: len(jpeg) // 4 * 2]), JPEG, EIGHT_BITS), FAILS
     yield (
         "JPEG in 100 fragments",

@@ -1,4 +1,4 @@
-"""A worker process that is watched: what it does not answer in time is a hang, its death a crash."""
+"""A watched worker process: what it does not answer in time is a hang, its death a crash."""
 
 import json
 import os

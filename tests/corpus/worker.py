@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,14 @@ def main() -> None:
             for line in sys.stdin:
                 asked = json.loads(line)
                 if asked["whole"]:
-                    answer = _watched(lambda: _whole(asked["input"], bundle_folder))
+                    answer = _watched(partial(_whole, asked["input"], bundle_folder))
                 else:
-                    answer = _watched(lambda: _fast(asked["input"], bundle, runtime, options))
+                    answer = _watched(partial(_fast, asked["input"], bundle, runtime, options))
                 out.write(json.dumps(answer) + "\n")
                 out.flush()
 
 
-def _watched(work: Any) -> dict[str, Any]:
+def _watched(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     _forget_peak()
     started = time.perf_counter()
     answer: dict[str, Any] = {"trace": None, "exit": None, "rows": []}
