@@ -9,10 +9,10 @@ MOST_JPEG_SCANS = 100
 """Scans of a JPEG. A progressive one has some ten; each passes over the whole image, and may be a
 few bytes long."""
 
-MOST_READS = 2_000_000
+MOST_READS = 1_000_000
 """Pieces that a DICOM file is read in, two or three an element: some seconds."""
 
-INFLATED_BYTES = 1 << 25
+INFLATED_BYTES = 1 << 22
 """What a deflated file may always inflate to."""
 
 INFLATION = 20
