@@ -58,8 +58,9 @@ def check_inflation(deflated: bytes, limit_bytes: int) -> None:
     most = min(limit_bytes, max(INFLATED_BYTES, INFLATION * len(deflated)))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = 0
-    while deflated and not inflater.eof:
-        inflated += len(inflater.decompress(deflated, _PIECE_BYTES))
+    # Output may be left when all input is taken.
+    while not inflater.eof and (piece := inflater.decompress(deflated, _PIECE_BYTES)):
+        inflated += len(piece)
         deflated = inflater.unconsumed_tail
         if inflated > most:
             raise ScanTooLargeError(
