@@ -34,6 +34,6 @@ def is_coloured_jpeg(data: bytes) -> bool:
     The grey slice is decoded without colour; this costs less than decoding colour at full size.
     """
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        size = (max(image.width // _JPEG_SCALE, 1), max(image.height // _JPEG_SCALE, 1))
-        image.draft("RGB", size)
+        width, height = image.size
+        image.draft("RGB", (max(width // _JPEG_SCALE, 1), max(height // _JPEG_SCALE, 1)))
         return is_coloured(np.asarray(image.convert("RGB"), np.uint8))

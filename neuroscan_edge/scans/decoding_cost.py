@@ -18,7 +18,6 @@ INFLATED_BYTES = 1 << 22
 INFLATION = 20
 """Beyond that, how many times its size: an image that is no blank page deflates to a third."""
 
-_PIECE_BYTES = 1 << 20
 _JPEG_SCAN = b"\xff\xda"
 
 
@@ -38,34 +37,28 @@ def check_jpeg_scans(stream: bytes) -> None:
         )
 
 
-def check_inflation(deflated: bytes, limit_bytes: int) -> None:
-    """Refuse deflated data that inflate beyond a limit or beyond all proportion.
-
-    Nothing of what they inflate to is kept.
+def inflated(deflated: bytes, limit_bytes: int) -> bytes:
+    """Inflate, unless it goes beyond a limit or beyond all proportion.
 
     Parameters
     ----------
     deflated : bytes
-        A raw deflate stream.
+        A raw deflate stream; what a cut one still holds is returned.
     limit_bytes : int
         Of the limits on files.
 
     Raises
     ------
     ScanTooLargeError
-        If they inflate further.
+        If it inflates further.
     """
     most = min(limit_bytes, max(INFLATED_BYTES, INFLATION * len(deflated)))
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = 0
-    # Output may be left when all input is taken.
-    while not inflater.eof and (piece := inflater.decompress(deflated, _PIECE_BYTES)):
-        inflated += len(piece)
-        deflated = inflater.unconsumed_tail
-        if inflated > most:
-            raise ScanTooLargeError(
-                f"the deflated file inflates beyond {most} bytes; export it uncompressed"
-            )
+    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, most + 1)
+    if len(data) > most:
+        raise ScanTooLargeError(
+            f"the deflated file inflates beyond {most} bytes; export it uncompressed"
+        )
+    return data
 
 
 class BoundedReads(io.BytesIO):

@@ -22,7 +22,7 @@ from neuroscan_edge.errors import (
 )
 from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import dicom_signature
-from neuroscan_edge.scans.decoding_cost import BoundedReads, check_inflation
+from neuroscan_edge.scans.decoding_cost import BoundedReads, inflated
 from neuroscan_edge.scans.dicom_grey import grey_frame
 from neuroscan_edge.scans.dicom_header import FrameHeader, photometric, uids
 from neuroscan_edge.scans.dicom_pixels import FramePixels
@@ -51,6 +51,12 @@ _COLOUR = frozenset(
     }
 )
 
+# A file of a thousand frames must not cost a thousand failed attempts.
+_MOST_FAULTS = 8
+# The parser turns an empty item of 8 bytes into a data set of more than a kilobyte.
+_MOST_ITEMS = 1 << 18
+_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+
 # What pydicom and its decoders raise on damaged files.
 _PARSER_ERRORS = (
     ValueError,
@@ -73,7 +79,8 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
     """Decode the frames of a DICOM file held in memory, one at a time.
 
     In a file of several frames, one that cannot be decoded is a `ScanFault`, and those after it
-    are still read. Where the data itself ends early, one fault says so and is the last.
+    are still read, up to 8 such faults. Where the data itself ends early, one fault says so and is
+    the last.
 
     Parameters
     ----------
@@ -97,10 +104,12 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
     """
     with _parsing():
         dataset = _parse(data, limits)
+        del data
         count = _check_header(dataset, limits)
         pixels = FramePixels(dataset, count)
         names = uids(dataset)
     encoded = pixels.encoded()
+    faults = 0
     for index in range(count):
         provenance = Provenance(path, index, names)
         try:
@@ -118,7 +127,11 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
         except ScanError as error:
             if count == 1:
                 raise
-            yield ScanFault(provenance, error)
+            faults += 1
+            last = faults == _MOST_FAULTS
+            yield ScanFault(provenance, _with_rest(error, index, count) if last else error)
+            if last:
+                return
         else:
             yield scan
 
@@ -127,6 +140,16 @@ def _scan(dataset: Dataset, pixels: FramePixels, frame: bytes, provenance: Prove
     header = FrameHeader(dataset, provenance.frame)
     grey = grey_frame(pixels.stored_values(frame), header)
     return Scan(grey, provenance, header.facts())
+
+
+def _with_rest(error: ScanError, index: int, count: int) -> ScanError:
+    """Say that the frames after this one are not tried."""
+    if index + 1 == count:
+        return error
+    return CorruptScanError(
+        f"{error}; the {_MOST_FAULTS}th frame that cannot be decoded, so that frames {index + 1} "
+        f"to {count - 1} are not tried"
+    )
 
 
 @contextlib.contextmanager
@@ -149,6 +172,7 @@ def _parse(data: bytes, limits: Limits) -> Dataset:
     prefixed = dicom_signature.has_signature(head)
     if not prefixed and not dicom_signature.starts_as_data_set(head):
         raise CorruptScanError("the file does not begin as DICOM does; export the image again")
+    _check_items(data)
     _check_inflated_size(data, limits)
     return pydicom.dcmread(BoundedReads(data), force=not prefixed)
 
@@ -237,4 +261,12 @@ def _check_inflated_size(data: bytes, limits: Limits) -> None:
     if tag != _META_LENGTH_ELEMENT:
         raise CorruptScanError("the DICOM meta information has no length; export the image again")
     start = at + 12 + int.from_bytes(length, "little")
-    check_inflation(data[start:], limits.file_bytes)
+    _check_items(inflated(data[start:], limits.file_bytes))
+
+
+def _check_items(data: bytes) -> None:
+    items = sum(data.count(tag) for tag in _ITEM_TAGS) if len(data) > 8 * _MOST_ITEMS else 0
+    if items > _MOST_ITEMS:
+        raise ScanTooLargeError(
+            f"the DICOM file has {items} sequence items; the limit is {_MOST_ITEMS}: split the file"
+        )

@@ -44,10 +44,10 @@ def grey_frame(stored: npt.NDArray[Any], header: FrameHeader) -> Grey:
         If the VOI LUT function is unknown.
     """
     padding = _padding(stored, header.dataset)
-    values = _modality_values(stored, header.holder("PixelValueTransformationSequence"))
+    values = _modality_values(stored, header)
     if not np.isfinite(values).all():
         raise CorruptScanError("the rescaled pixel values are not finite; export the image again")
-    grey = _voi_grey(values, header.holder("FrameVOILUTSequence"), padding)
+    grey = _voi_grey(values, header, padding)
     if photometric(header.dataset) == "MONOCHROME1":
         grey = 255 - grey
     if padding is not None:
@@ -73,9 +73,11 @@ def _as_stored(value: float, dataset: Dataset) -> float:
     return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
 
 
-def _modality_values(stored: npt.NDArray[Any], holder: Dataset) -> Values:
+def _modality_values(stored: npt.NDArray[Any], header: FrameHeader) -> Values:
+    holder = header.holder("PixelValueTransformationSequence")
     if holder.get("ModalityLUTSequence"):
-        return _look_up(stored.astype(np.float64), holder.ModalityLUTSequence[0])[0]
+        item = holder.ModalityLUTSequence[0]
+        return _look_up(stored.astype(np.float64), item, header.byte_order)[0]
     slope, intercept = _number(holder.get("RescaleSlope")), _number(holder.get("RescaleIntercept"))
     if slope == 0:
         raise CorruptScanError("the rescale slope is 0; export the image again")
@@ -86,10 +88,11 @@ def _modality_values(stored: npt.NDArray[Any], holder: Dataset) -> Values:
         return np.asarray(rescaled + (intercept or 0.0), np.float64)
 
 
-def _voi_grey(values: Values, holder: Dataset, padding: Mask | None) -> Grey:
+def _voi_grey(values: Values, header: FrameHeader, padding: Mask | None) -> Grey:
     """Map by the first VOI LUT, else by the first valid window, else by percentiles."""
+    holder = header.holder("FrameVOILUTSequence")
     if holder.get("VOILUTSequence"):
-        mapped, top = _look_up(values, holder.VOILUTSequence[0])
+        mapped, top = _look_up(values, holder.VOILUTSequence[0], header.byte_order)
         return linear_window(mapped, 0.0, top)
     function = str(holder.get("VOILUTFunction") or "LINEAR").strip().upper()
     centres, widths = _numbers(holder.get("WindowCenter")), _numbers(holder.get("WindowWidth"))
@@ -99,23 +102,22 @@ def _voi_grey(values: Values, holder: Dataset, padding: Mask | None) -> Grey:
     return percentile_window(values, None if padding is None else ~padding)
 
 
-def _look_up(values: Values, item: Dataset) -> tuple[Values, float]:
+def _look_up(values: Values, item: Dataset, order: str) -> tuple[Values, float]:
     """Map values by a LUT item (PS3.3 C.11.1.1.1); returns them and the table's largest value."""
     entries, first, bits = (int(each) for each in item.LUTDescriptor)
     # 0 stands for 65536, and a signed reading of the count is wrong.
     entries = entries % (1 << 16) or 1 << 16
     if not 8 <= bits <= 16:
         raise CorruptScanError(f"the lookup table has {bits} bits an entry; wanted are 8 to 16")
-    table = _table(item, entries, bits)
+    table = _table(item, entries, bits, order)
     index = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)
     return table[index].astype(np.float64), float((1 << bits) - 1)
 
 
-def _table(item: Dataset, entries: int, bits: int) -> npt.NDArray[Any]:
+def _table(item: Dataset, entries: int, bits: int, order: str) -> npt.NDArray[Any]:
     data = item.LUTData
     table: npt.NDArray[Any]
     if isinstance(data, bytes):
-        order = "<" if item.is_little_endian in {None, True} else ">"
         packed = bits == 8 and len(data) < 2 * entries
         table = np.frombuffer(data[: len(data) // 2 * 2], np.uint8 if packed else f"{order}u2")
     else:

@@ -90,6 +90,11 @@ class FrameHeader:
                 return item
         return self.dataset
 
+    @property
+    def byte_order(self) -> str:
+        """Of words in the data set, as NumPy writes it."""
+        return ">" if self.dataset.original_encoding[1] is False else "<"
+
     def facts(self) -> SourceFacts:
         """Return what the header says of the frame; values that are no code strings are dropped."""
         return SourceFacts(

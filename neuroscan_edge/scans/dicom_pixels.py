@@ -14,7 +14,7 @@ from pydicom.pixels.utils import pixel_array
 
 from neuroscan_edge.errors import CorruptScanError, UnsupportedScanError
 from neuroscan_edge.scans import jpeg_lossless, rle
-from neuroscan_edge.scans.dicom_streams import Declared, check_jpeg, check_jpeg_2000
+from neuroscan_edge.scans.dicom_streams import Declared, check_end, check_jpeg, check_jpeg_2000
 
 _JPEG_LOSSLESS = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1})
 _JPEG_LOSSY = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit})
@@ -125,6 +125,8 @@ class FramePixels:
             precision = check_jpeg(encoded, declared)
             if self._syntax in _JPEG_LOSSLESS:
                 return self._unpacked(jpeg_lossless.decode(encoded))
+            if self._syntax in _JPEG_LS:
+                check_end(encoded)
             if self._syntax in _JPEG_LOSSY and precision != 8:
                 raise UnsupportedScanError(
                     f"no decoder is at hand for lossy JPEG of {precision} bits; "
@@ -160,15 +162,19 @@ class FramePixels:
         dataset, declared = self._dataset, self._declared
         stored = int(dataset.BitsStored)
         # Before 2007 the stored bits could lie anywhere in the word.
-        shift = max(int(dataset.get("HighBit", stored - 1)) - stored + 1, 0)
-        signed = int(dataset.PixelRepresentation) == 1
+        high = max(int(dataset.get("HighBit", stored - 1)), stored - 1)
+        above = 8 * words.itemsize - 1 - high
+        if above < 0:
+            raise CorruptScanError(
+                f"the high bit is {high} in words of {8 * words.itemsize} bits; "
+                "export the image again"
+            )
         words = words.reshape(declared.rows, declared.columns)
-        if stored == declared.bits_allocated == 8 * words.itemsize:
-            return words.view(words.dtype.str.replace("u", "i")) if signed else words
-        values = words.astype(np.int64 if stored > 16 else np.int32) >> shift
-        values &= (1 << stored) - 1
-        if signed:
-            values -= (values >> (stored - 1)) << stored
+        # To the top and back: what was above falls off, and the sign is drawn down.
+        moved = words << words.dtype.type(above)
+        if int(dataset.PixelRepresentation) == 1:
+            moved = moved.view(moved.dtype.str.replace("u", "i"))
+        values: npt.NDArray[Any] = moved >> moved.dtype.type(8 * words.itemsize - stored)
         return values
 
     def _by_plugin(self, encoded: bytes) -> npt.NDArray[Any]:

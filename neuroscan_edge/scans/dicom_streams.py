@@ -13,6 +13,7 @@ from neuroscan_edge.scans.jpeg_markers import Frame, segments
 _NO_FRAMES = frozenset({0xC4, 0xC8, 0xCC})
 _JPEG_LS_FRAME, _JPEG_LS_PARAMETERS = 0xF7, 0xF8
 _OVERSIZE = 4
+_END_OF_IMAGE = b"\xff\xd9"
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _SIZ = struct.Struct(">HH8IH")
 # OpenJPEG takes some kilobytes a tile, however small the tile is.
@@ -55,6 +56,20 @@ def check_jpeg(stream: bytes, declared: Declared) -> int:
             _compare(frame.rows, frame.columns, frame.components, frame.precision, declared)
             return frame.precision
     raise CorruptScanError("the compressed frame declares no size; export the image again")
+
+
+def check_end(stream: bytes) -> None:
+    """Require a JPEG-LS stream to end as it must.
+
+    CharLS counts for seconds through the zeros that it reads beyond a cut.
+
+    Raises
+    ------
+    CorruptScanError
+        If there is no end-of-image marker.
+    """
+    if not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise CorruptScanError("the compressed frame is cut; export the image again")
 
 
 def check_jpeg_2000(stream: bytes, declared: Declared) -> None:

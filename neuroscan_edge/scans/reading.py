@@ -27,7 +27,10 @@ def read_scans(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Iterator[Scan | 
         # Imported only when needed: pydicom costs a third of a second at start-up.
         from neuroscan_edge.scans.dicom import read_dicom
 
-        yield from read_dicom(data, str(path), limits)
+        slices = read_dicom(data, str(path), limits)
+        # The parsed data set has its own copy of the pixels: one is enough.
+        del data
+        yield from slices
     else:
         yield from raster.read_raster(data, str(path), limits)
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from corpus.case import Case
-from corpus.dicom_cases import dicom_cases
+from corpus.hostile_dicom import dicom_cases
+from corpus.hostile_raster import raster_cases
+from corpus.hostile_tiff import tiff_cases
 from corpus.mutations import mutated
-from corpus.raster_cases import raster_cases
-from corpus.tiff_cases import tiff_cases
 from corpus.watchdog import MEMORY_LIMIT_BYTES, Watchdog
 from scans.cases import PATIENT_WORDS
 from tiny_models import tiny_bundle

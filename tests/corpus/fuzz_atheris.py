@@ -16,10 +16,10 @@ with atheris.instrument_imports(include=["PIL", "pydicom", "neuroscan_edge.scans
     from neuroscan_edge.scans import Limits, Scan, read_scans
     from neuroscan_edge.scans.quality import examine
 
-from corpus.dicom_cases import dicom_cases
 from corpus.fuzz import seeds
-from corpus.raster_cases import raster_cases
-from corpus.tiff_cases import tiff_cases
+from corpus.hostile_dicom import dicom_cases
+from corpus.hostile_raster import raster_cases
+from corpus.hostile_tiff import tiff_cases
 
 from neuroscan_edge.errors import ScanError
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from corpus.case import ERROR, Case
-from corpus.dicom_cases import dicom_cases
-from corpus.place_cases import place_cases
-from corpus.raster_cases import raster_cases
-from corpus.tiff_cases import tiff_cases
+from corpus.hostile_dicom import dicom_cases
+from corpus.hostile_places import place_cases
+from corpus.hostile_raster import raster_cases
+from corpus.hostile_tiff import tiff_cases
 from corpus.watchdog import Answer, Watchdog
 from scans.cases import PATIENT_WORDS
 from tiny_models import tiny_bundle

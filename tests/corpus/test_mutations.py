@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from corpus.case import HEAD
-from corpus.dicom_cases import BASE, DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE, dicom, text, words
+from corpus.hostile_dicom import BASE, DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE, dicom, text, words
+from corpus.hostile_raster import WHOLE, png, riff
+from corpus.hostile_tiff import tiff
 from corpus.mutations import mutated, with_checksums
-from corpus.raster_cases import WHOLE, png, riff
-from corpus.tiff_cases import tiff
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scans.cases import PATIENT_WORDS, PNG_SIGNATURE, noise, png_chunk, within_seconds

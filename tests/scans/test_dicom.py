@@ -1,7 +1,6 @@
 import contextlib
 import io
 import logging
-import math
 import struct
 import tracemalloc
 import warnings
@@ -28,6 +27,7 @@ from cases import (
     swapped,
     voi_lut,
 )
+from expected import assert_rounded, by_percentile, windowed
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     BasicTextSRStorage,
@@ -52,9 +52,6 @@ from neuroscan_edge.scans.dicom import read_dicom
 from neuroscan_edge.scans.dicom_grey import apply_window
 from neuroscan_edge.scans.dicom_signature import has_signature
 
-HALF_GREY_LEVEL = 0.5 + 1e-9
-# Beyond it `math.exp` overflows; the sigmoid is 0 long before.
-LARGEST_EXPONENT = 700.0
 HEADROOM_BYTES = 100 << 20
 SMALL_BYTES = 8 << 20
 INFLATED_BYTES = 64 << 20
@@ -75,39 +72,6 @@ def read_one(data, **limits):
     assert scan.pixels.ndim == 2
     assert scan.pixels.flags.c_contiguous
     return scan.pixels
-
-
-def standard_window(value, centre, width, function):
-    """PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2 as written, for an output of 0 to 255."""
-    if function == "SIGMOID":
-        return 255 / (1 + math.exp(min(-4 * (value - centre) / width, LARGEST_EXPONENT)))
-    if function == "LINEAR_EXACT":
-        if value <= centre - width / 2:
-            return 0.0
-        if value > centre + width / 2:
-            return 255.0
-        return ((value - centre) / width + 0.5) * 255
-    if value <= centre - 0.5 - (width - 1) / 2:
-        return 0.0
-    if value > centre - 0.5 + (width - 1) / 2:
-        return 255.0
-    return ((value - (centre - 0.5)) / (width - 1) + 0.5) * 255
-
-
-def windowed(values, centre, width, function="LINEAR"):
-    by_value = np.vectorize(standard_window, otypes=[np.float64])
-    return by_value(values.astype(np.float64), centre, width, function)
-
-
-def by_percentile(values):
-    values = values.astype(np.float64)
-    low, high = np.percentile(values, (0.5, 99.5))
-    return np.clip((values - low) / (high - low) * 255, 0, 255)
-
-
-def assert_rounded(pixels, exact):
-    assert pixels.shape == exact.shape
-    assert np.abs(pixels - exact).max() <= HALF_GREY_LEVEL
 
 
 STORED = {

@@ -19,9 +19,21 @@ from cases import (
     tiff_file,
     within_seconds,
 )
+from dicom_cases import (
+    compressed,
+    encapsulated_frames,
+    group,
+    lossless_jpeg_file,
+    multi_frame,
+)
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
 
 from neuroscan_edge.errors import (
     CorruptScanError,
@@ -31,7 +43,7 @@ from neuroscan_edge.errors import (
     ScanTooLargeError,
     UnsupportedScanError,
 )
-from neuroscan_edge.scans import DicomUids, Limits, Provenance, read_scans
+from neuroscan_edge.scans import DicomUids, Limits, Provenance, ScanFault, read_scans
 
 GREY = noise((12, 17))
 SMALL_BYTES = 4 << 20
@@ -256,6 +268,35 @@ SEEDS = {
     ),
     "dicom implicit": ("a.dcm", dicom_bytes(dicom_dataset(GREY), ImplicitVRLittleEndian)),
     "dicom deflated": ("a.dcm", dicom_bytes(dicom_dataset(GREY), DeflatedExplicitVRLittleEndian)),
+    "dicom run length": (
+        "a.dcm",
+        compressed(dicom_dataset(noise((12, 17), np.uint16)), RLELossless),
+    ),
+    "dicom lossless JPEG": ("a.dcm", lossless_jpeg_file(noise((12, 17), np.uint16))),
+    "dicom JPEG": (
+        "a.dcm",
+        encapsulated_frames(dicom_dataset(GREY), [encoded(GREY, "JPEG")], JPEGBaseline8Bit),
+    ),
+    "dicom enhanced": (
+        "a.dcm",
+        dicom_bytes(
+            multi_frame(
+                noise((3, 12, 17), np.uint16),
+                [
+                    group(
+                        PixelValueTransformationSequence={
+                            "RescaleSlope": "1.5",
+                            "RescaleIntercept": "-20",
+                        },
+                        FrameVOILUTSequence={"WindowCenter": "600", "WindowWidth": "900"},
+                        MRImageFrameTypeSequence={"FrameType": ["ORIGINAL", "PRIMARY"]},
+                    )
+                ]
+                * 3,
+            )
+        ),
+    ),
+    "dicom without preamble": ("a", dicom_bytes(dicom_dataset(GREY))[132:]),
 }
 
 POSITIONS = st.one_of(st.integers(0, 400), st.integers(0, 4000))
@@ -296,10 +337,13 @@ def assert_scans_or_scan_error(name, data):
             with within_seconds(FUZZ_SECONDS):
                 scans = read_scans(path, FUZZ_LIMITS)
                 for frame, scan in enumerate(scans):
+                    assert scan.provenance.frame == frame
+                    if isinstance(scan, ScanFault):
+                        assert scan.error.kind in KINDS.values()
+                        continue
                     assert scan.pixels.dtype == np.uint8
                     assert scan.pixels.ndim == 2
                     assert 1 <= scan.pixels.size <= FUZZ_LIMITS.image_pixels
-                    assert scan.provenance.frame == frame
         except ScanError as error:
             assert error.kind in KINDS.values()
             assert str(error)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from corpus.case import ANSWER, ERROR, HEAD, HEAD_16, REFER, REJECTED, Case, file_case
-from corpus.raster_cases import scan_bomb
+from corpus.hostile_raster import scan_bomb
 from scans.cases import (
     BIRTH_DATE,
     PATIENT_ID,

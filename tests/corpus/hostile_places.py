@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from corpus.case import ANSWER, ERROR, REJECTED, Case
-from corpus.dicom_cases import dicom
-from corpus.raster_cases import WHOLE
+from corpus.hostile_dicom import dicom
+from corpus.hostile_raster import WHOLE
 
 ANSWERED = frozenset({ANSWER})
 FAILS = frozenset({ERROR})
