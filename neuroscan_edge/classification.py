@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from neuroscan_edge._files import whole_file
 from neuroscan_edge.bundle import find_bundle, open_bundle
 from neuroscan_edge.errors import EXIT_INCOMPLETE, OutputError, UsageError
+from neuroscan_edge.findings import Decision
 from neuroscan_edge.grouping import Groups
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.parity import require_certified, standing
@@ -73,7 +75,7 @@ class ClassifyRequest:
 
 
 def run(request: ClassifyRequest) -> int:
-    """Classify and write; returns the exit code: 0 if every slice was classified, else 1.
+    """Classify and write; returns the exit code: 0 if every slice was judged, 1 if some failed.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def run(request: ClassifyRequest) -> int:
     batch_size = min(request.batch_size or AUTO_BATCH, len(found.files))
     tuned = tune(bundle, choice, runtime_options, batch_size=batch_size, slices=len(found.files))
     groups = Groups(request.arrangement.grouping)
-    counts = {"classified": 0, "failed": 0}
+    counts: Counter[str] = Counter()
     opened = open_choice(bundle, choice, tuned.options)
     with (
         opened as runtime,
@@ -126,7 +128,7 @@ def run(request: ClassifyRequest) -> int:
         def records() -> Iterator[Record]:
             path = None
             for result in classify_files(found.files, bundle, runtime, options):
-                counts["failed" if result.error else "classified"] += 1
+                counts[str(result.decision or "failed")] += 1
                 advance(result.provenance.path != path)
                 path = result.provenance.path
                 yield replace(result, certified=certified.certified).to_json()
@@ -270,9 +272,14 @@ def _progress(total: int, *, to_terminal: bool) -> Iterator[Callable[[bool], Non
         yield advance
 
 
-def _summarise(counts: dict[str, int], found: Discovery, output: Path | None) -> None:
-    noun = "slice" if counts["classified"] == 1 else "slices"
-    parts = [f"{counts['classified']} {noun} classified"]
+def _summarise(counts: Counter[str], found: Discovery, output: Path | None) -> None:
+    referred = counts[Decision.REFER]
+    classified = counts[Decision.ANSWER] + referred
+    parts = [f"{classified} {'slice' if classified == 1 else 'slices'} classified"]
+    if referred:
+        parts.append(f"{referred} of them referred to a person")
+    if counts[Decision.REJECTED]:
+        parts.append(f"{counts[Decision.REJECTED]} rejected")
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
     if found.skipped:

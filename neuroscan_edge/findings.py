@@ -10,6 +10,7 @@ class Finding(Word):
     NOT_MR = "not_mr"
     NOT_HEAD = "not_head"
     LOCALIZER = "localizer"
+    COMPUTED = "computed"
     DERIVED = "derived"
     COLOUR = "colour"
     TOO_SMALL = "too_small"
@@ -32,7 +33,7 @@ _REJECTS = frozenset(
         Finding.NOT_MR,
         Finding.NOT_HEAD,
         Finding.LOCALIZER,
-        Finding.DERIVED,
+        Finding.COMPUTED,
         Finding.COLOUR,
         Finding.TOO_SMALL,
         Finding.BLANK,

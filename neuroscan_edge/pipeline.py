@@ -23,6 +23,7 @@ from neuroscan_edge.preprocess.packing import check_slice
 from neuroscan_edge.results import Result
 from neuroscan_edge.runtimes.base import Probabilities, RawSliceRuntime, Runtime
 from neuroscan_edge.scans import Limits, Provenance, Scan, ScanFault, read_scans
+from neuroscan_edge.scans.quality import QualityThresholds, examine
 from neuroscan_edge.spec import MAX_BATCH
 
 MOST_WORKERS = 16
@@ -53,11 +54,14 @@ class PipelineOptions:
         Threads that decode and preprocess, 1 to 64.
     limits : Limits
         Inputs to refuse.
+    quality : QualityThresholds
+        From where on pixels are found fault with.
     """
 
     batch_size: int = 0
     workers: int = 2
     limits: Limits = Limits()
+    quality: QualityThresholds = QualityThresholds()
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= MAX_BATCH:
@@ -187,7 +191,7 @@ def _prepare_ahead(
     if len(opening) < 2:
         # Nothing to decode ahead of: handing a single file to a thread only adds to its latency.
         for path in opening:
-            yield from _prepare(path, steps, options.limits)
+            yield from _prepare(path, steps, options)
         return
     source = chain(opening, source)
     waiting: deque[Future[list[_Prepared]]] = deque()
@@ -195,7 +199,7 @@ def _prepare_ahead(
     try:
         while True:
             for path in islice(source, window - len(waiting)):
-                waiting.append(pool.submit(_prepare, path, steps, options.limits))
+                waiting.append(pool.submit(_prepare, path, steps, options))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -203,17 +207,21 @@ def _prepare_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(path: Path, steps: Steps, limits: Limits) -> list[_Prepared]:
+def _prepare(path: Path, steps: Steps, options: PipelineOptions) -> list[_Prepared]:
     prepared: list[_Prepared] = []
     waiting = 0
     try:
-        for scan in steps.decode(path, limits):
+        for scan in steps.decode(path, options.limits):
             if isinstance(scan, ScanFault):
                 prepared.append(_failed(scan.provenance, scan.error))
                 continue
+            findings = examine(scan, options.quality)
+            if any(finding.rejects for finding in findings):
+                prepared.append(_Prepared(scan.provenance, None, findings=findings))
+                continue
             ready = steps.preprocess(scan.pixels, waiting)
             waiting += ready.size
-            prepared.append(_Prepared(scan.provenance, ready))
+            prepared.append(_Prepared(scan.provenance, ready, findings=findings))
     except ScanError as error:
         provenance = error.provenance or Provenance(str(path), len(prepared))
         prepared.append(_failed(provenance, error))

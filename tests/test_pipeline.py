@@ -11,12 +11,15 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from scans.cases import dicom_file
 
 from neuroscan_edge.errors import SpecError
+from neuroscan_edge.findings import Decision, Finding
 from neuroscan_edge.pipeline import NonFiniteOutputError, PipelineOptions, classify_files
 from neuroscan_edge.preprocess import reference
 from neuroscan_edge.runtimes import RuntimeInfo, RuntimeOptions, open_runtime
 from neuroscan_edge.scans import find_scans, read_scans
+from neuroscan_edge.scans.quality import QualityThresholds
 from neuroscan_edge.spec import Precision
 
 
@@ -216,7 +219,65 @@ def test_batch_size_does_not_change_decisions(scans, bundle):
 
 
 def test_large_slices_are_decoded_to_the_models_size(tmp_path, bundle):
-    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((1500, 900), np.uint8))
+    ramp = np.linspace(0, 200, 900).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "large.png"), np.broadcast_to(ramp, (1500, 900)))
     runtime = FakeRuntime()
     list(classify_files(find_scans([tmp_path]).files, bundle, runtime))
     assert runtime.batches[0].shape == (1, 32, 32, 1)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_rejected_slice_never_reaches_the_model(scans, bundle, workers):
+    """It is a row in its place, with its reason and without a prediction."""
+    cv2.imwrite(str(scans / "series0" / "slice05a.png"), np.zeros((50, 50), np.uint8))
+    cv2.imwrite(str(scans / "series0" / "slice05b.png"), np.full((9, 50), 90, np.uint8))
+    runtime = FakeRuntime()
+    files = find_scans([scans]).files
+    results = list(classify_files(files, bundle, runtime, PipelineOptions(4, workers)))
+    assert sum(map(len, runtime.batches)) == 20
+    rejected = [result for result in results if result.decision is Decision.REJECTED]
+    assert [Path(result.provenance.path).name for result in rejected] == [
+        "slice05a.png",
+        "slice05b.png",
+    ]
+    assert [result.findings for result in rejected] == [
+        (Finding.BLANK,),
+        (Finding.TOO_SMALL, Finding.BLANK),
+    ]
+    assert all(result.prediction is None and result.error is None for result in rejected)
+    assert results.index(rejected[0]) == 6
+
+
+def test_what_is_found_rides_along_to_the_result(scans, bundle):
+    clipping = QualityThresholds(most_saturated=0.0)
+    options = PipelineOptions(quality=clipping)
+    pixels = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    cv2.imwrite(str(scans / "bright.png"), pixels)
+    (result,) = classify_files([scans / "bright.png"], bundle, FakeRuntime(), options)
+    assert (result.decision, result.findings) == (Decision.REFER, (Finding.CLIPPED,))
+    assert result.prediction is not None
+    (plain,) = classify_files([scans / "bright.png"], bundle, FakeRuntime())
+    assert (plain.decision, plain.findings) == (Decision.ANSWER, ())
+
+
+def test_a_dicom_header_is_judged(tmp_path, bundle):
+    ramp = np.tile(np.arange(64, dtype=np.uint16) * 60, (64, 1))
+    for name, elements in {
+        "1mr": {},
+        "2ct": {"Modality": "CT"},
+        "3knee": {"BodyPartExamined": "KNEE"},
+        "4adc": {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]},
+        "5mpr": {"ImageType": ["DERIVED", "PRIMARY", "MPR"]},
+        "6text": {"BurnedInAnnotation": "YES"},
+    }.items():
+        (tmp_path / f"{name}.dcm").write_bytes(dicom_file(ramp, **elements))
+    files = sorted(tmp_path.glob("*.dcm"))
+    results = list(classify_files(files, bundle, FakeRuntime()))
+    assert [(str(result.decision), [*map(str, result.findings)]) for result in results] == [
+        ("answer", []),
+        ("rejected", ["not_mr"]),
+        ("rejected", ["not_head"]),
+        ("rejected", ["computed"]),
+        ("refer", ["derived"]),
+        ("refer", ["burned_in_annotation"]),
+    ]

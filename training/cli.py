@@ -345,3 +345,24 @@ def card(
             write_report(output.parent, {output.name: text.encode()})
         places = " and ".join(str(place) for place in (output, bundle) if place)
         typer.echo(f"{places}: model card written. {RESEARCH_USE}" if places else text)
+
+
+@app.command("choose-quality")
+def choose_quality(
+    data: Annotated[Path, typer.Argument(help="Data set: its folder.")],
+    coverage: Annotated[
+        float, typer.Option(help="Share of the training slices that each measure passes.")
+    ] = 0.999,
+    margin: Annotated[
+        float, typer.Option(help="How many times worse than training what is rejected must be.")
+    ] = 2.0,
+) -> None:
+    """Choose from where on pixels are found fault with, and print it as JSON for a bundle."""
+    with exit_codes():
+        import json
+
+        from training.judging_quality import QualityOptions
+        from training.judging_quality import choose_quality as choose
+
+        chosen = choose(data, QualityOptions(coverage, margin))
+        typer.echo(json.dumps(chosen.to_json(), indent=2))

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from neuroscan_edge.errors import ScanError, UsageError
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.runtimes.base import UInt8Batch
-from neuroscan_edge.scans import find_scans, read_scans
+from neuroscan_edge.scans import Scan, find_scans, read_scans
+from neuroscan_edge.scans.quality import examine
 from neuroscan_edge.spec import Preprocessing
 
 NOISE_SIDE = 512
@@ -30,7 +31,7 @@ class Library:
     slices : (N, H, W, 1) uint8
         What the graph reads of them.
     left_out : int
-        Files that cannot be decoded or hold several slices.
+        Files that cannot be decoded, hold several slices or are no slice that is classified.
     kind : str
         ``scans`` or ``noise``.
     """
@@ -80,12 +81,14 @@ def _read(files: tuple[Path, ...], spec: Preprocessing, kind: str, found: int) -
     slices: list[npt.NDArray[np.uint8]] = []
     for path in files:
         try:
-            scans = [scan.pixels for scan in read_scans(path)]
+            scans = list(read_scans(path))
         except ScanError:
             continue
-        if len(scans) == 1:
+        if len(scans) == 1 and isinstance(scans[0], Scan):
+            if any(finding.rejects for finding in examine(scans[0])):
+                continue
             usable.append(path)
-            slices.append(preprocess(scans[0]))
+            slices.append(preprocess(scans[0].pixels))
     if not usable:
         raise UsageError(
             f"there are no scans to measure on: {found} files found, {len(files)} tried, none of "

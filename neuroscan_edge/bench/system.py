@@ -98,9 +98,11 @@ class FilesSystem:
         files = (self.files[index] for index in indices)
         results = classify_files(files, self.bundle, self.runtime, options, self.wrap)
         for result in results:
-            if result.error is not None:
+            if result.probabilities is None:
+                # A slice that never reaches the model would make the rest look faster.
+                reason = result.error or f"rejected ({', '.join(map(str, result.findings))})"
                 raise SampleError(
-                    f"{result.provenance.path} cannot be measured on: {result.error}; leave it out"
+                    f"{result.provenance.path} cannot be measured on: {reason}; leave it out"
                 )
             yield
 

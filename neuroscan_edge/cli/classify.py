@@ -76,8 +76,8 @@ def classify(
 ) -> None:
     """Classify brain-MRI slices: glioma, meningioma, pituitary tumour or no tumour.
 
-    Exit code 0: every slice classified. 1: some were not, or the run failed. 2: bad usage, or
-    nothing to classify. 130: interrupted.
+    Exit code 0: every slice classified, or rejected as none that can be. 1: some could not be
+    read, or the run failed. 2: bad usage, or nothing to classify. 130: interrupted.
     """
     with exit_codes():
         from neuroscan_edge.classification import ClassifyRequest, run

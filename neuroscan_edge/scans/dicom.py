@@ -5,7 +5,6 @@ rules are in docs/dicom.md.
 """
 
 import contextlib
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from neuroscan_edge.errors import (
 )
 from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import dicom_signature
+from neuroscan_edge.scans.decoding_cost import BoundedReads, inflated
 from neuroscan_edge.scans.dicom_grey import grey_frame
 from neuroscan_edge.scans.dicom_header import FrameHeader, photometric, uids
 from neuroscan_edge.scans.dicom_pixels import FramePixels
@@ -186,7 +186,7 @@ def _parse(data: bytes, limits: Limits) -> Dataset:
         raise CorruptScanError("the file does not begin as DICOM does; export the image again")
     _check_items(data)
     _check_inflated_size(data, limits)
-    return pydicom.dcmread(io.BytesIO(data), force=not prefixed)
+    return pydicom.dcmread(BoundedReads(data), force=not prefixed)
 
 
 def _check_header(dataset: Dataset, limits: Limits) -> int:
@@ -221,7 +221,7 @@ def _check_pixel_data(dataset: Dataset) -> None:
     if "PixelData" in dataset:
         return
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise RejectedScanError(Finding.DERIVED, "the DICOM file is a map of computed values")
+        raise RejectedScanError(Finding.COMPUTED, "the DICOM file is a map of computed values")
     if _should_hold_pixels(dataset):
         raise CorruptScanError("the DICOM file ends before its pixel data; copy or export it again")
     raise RejectedScanError(Finding.NOT_AN_IMAGE, "the DICOM file is sound, but holds no image")
@@ -253,7 +253,7 @@ def _check_colour(dataset: Dataset) -> None:
 def _check_bits(dataset: Dataset) -> None:
     allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
     if allocated == 1:
-        raise RejectedScanError(Finding.DERIVED, "the DICOM image is a mask, one bit a pixel")
+        raise RejectedScanError(Finding.COMPUTED, "the DICOM image is a mask, one bit a pixel")
     if allocated not in {8, 16, 32} or not 1 <= stored <= allocated:
         raise CorruptScanError(
             f"the DICOM image has {stored} bits of {allocated}; wanted are 8, 16 or 32, and as "
@@ -273,12 +273,7 @@ def _check_inflated_size(data: bytes, limits: Limits) -> None:
     if tag != _META_LENGTH_ELEMENT:
         raise CorruptScanError("the DICOM meta information has no length; export the image again")
     start = at + 12 + int.from_bytes(length, "little")
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], limits.file_bytes + 1)
-    if len(inflated) > limits.file_bytes:
-        raise ScanTooLargeError(
-            f"the deflated file inflates beyond {limits.file_bytes} bytes; export it uncompressed"
-        )
-    _check_items(inflated)
+    _check_items(inflated(data[start:], limits.file_bytes))
 
 
 def _check_items(data: bytes) -> None:

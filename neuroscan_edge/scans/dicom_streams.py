@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from neuroscan_edge.errors import CorruptScanError, UnsupportedScanError
+from neuroscan_edge.scans.decoding_cost import check_jpeg_scans
 from neuroscan_edge.scans.jpeg_markers import Frame, segments
 
 _NO_FRAMES = frozenset({0xC4, 0xC8, 0xCC})
@@ -42,8 +43,9 @@ def check_jpeg(stream: bytes, declared: Declared) -> int:
     Raises
     ------
     CorruptScanError
-        If it is of another size, in colour or damaged.
+        If it is of another size, in colour or damaged, or has more scans than any encoder writes.
     """
+    check_jpeg_scans(stream)
     for marker, body, _ in segments(stream):
         if marker == _JPEG_LS_PARAMETERS and body[:1] == bytes([_OVERSIZE]):
             raise CorruptScanError(

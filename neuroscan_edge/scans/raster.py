@@ -17,9 +17,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError, UnsupportedScanError
 from neuroscan_edge.scans.colour import is_coloured, is_coloured_jpeg
+from neuroscan_edge.scans.decoding_cost import check_jpeg_scans
 from neuroscan_edge.scans.grey import luma, over_black, percentile_window
 from neuroscan_edge.scans.quiet import quiet
 from neuroscan_edge.scans.scan import Limits, Provenance, Scan, SourceFacts
+from neuroscan_edge.scans.tiff_directories import check_directories
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -33,6 +35,8 @@ SIGNATURES = (
     b"MM\x00*",
 )
 _PHOTOMETRIC_TAG = 262
+# The image's and its thumbnail's; some cameras write a few more.
+_EXIF_DIRECTORIES = 16
 _OTHER_FORMATS = {
     b"GIF8": "GIF",
     b"%PDF": "PDF",
@@ -73,6 +77,7 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
     UnsupportedScanError
         If the image is of a mode that has no stated grey rule.
     """
+    _check_cost(data, limits)
     try:
         with quiet:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -95,8 +100,10 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
             yield Scan(pixels, Provenance(path, page), SourceFacts(colour=coloured))
 
 
-# What Pillow's decoders raise on damaged data.
+# What Pillow's and OpenCV's decoders raise on damaged data.
 _DECODER_ERRORS = (
+    cv2.error,
+    AssertionError,
     OSError,
     SyntaxError,
     ValueError,
@@ -111,6 +118,13 @@ _DECODER_ERRORS = (
 )
 
 
+def _check_cost(data: bytes, limits: Limits) -> None:
+    """Refuse what would take a decoder far more time or memory than its size lets expect."""
+    check_directories(data, limits.frames)
+    if data.startswith(b"\xff\xd8"):
+        check_jpeg_scans(data)
+
+
 def _bomb(limits: Limits) -> ScanTooLargeError:
     # Pillow's own, looser check came first.
     return ScanTooLargeError(
@@ -120,7 +134,8 @@ def _bomb(limits: Limits) -> ScanTooLargeError:
 
 
 def _corrupt(error: BaseException) -> CorruptScanError:
-    detail = str(error).split("\n")[0][:120] or type(error).__name__
+    # The decoder's own message may quote what the file holds, so only its kind is passed on.
+    detail = "it is truncated" if "truncated" in str(error) else type(error).__name__
     return CorruptScanError(f"the image data cannot be decoded ({detail}); export the slice again")
 
 
@@ -168,8 +183,7 @@ def _read_page(
             grey, coloured = _samples_to_grey(image)
         if only_luma:
             coloured = is_coloured_jpeg(data)
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return np.ascontiguousarray(_upright(grey, orientation)), coloured
+        return np.ascontiguousarray(_upright(grey, _orientation(image))), coloured
     except Image.DecompressionBombError as error:
         raise _bomb(limits) from error
     except _DECODER_ERRORS as error:
@@ -225,6 +239,15 @@ def _wide_colour_to_grey(data: bytes, page: int) -> tuple[npt.NDArray[np.uint8],
     if samples.shape[2] == 4:
         grey = over_black(grey, samples[..., 3])
     return percentile_window(grey), is_coloured(rgb)
+
+
+def _orientation(image: "ImageFile") -> int:
+    exif = image.info.get("exif", b"")
+    # That of a TIFF is the file's own directory.
+    if image.format != "TIFF" and isinstance(exif, bytes):
+        check_directories(exif.removeprefix(b"Exif\0\0"), _EXIF_DIRECTORIES)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _upright(grey: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:

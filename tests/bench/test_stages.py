@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from bench_cases import MS, Clock
@@ -161,6 +162,14 @@ def test_a_file_that_cannot_be_classified_stops_the_measurement(scans, bundle, c
     bad.write_bytes(b"no image")
     system = FilesSystem((bad,), bundle, SlowRuntime(clock))
     with pytest.raises(SampleError, match="bad.png cannot be measured on: corrupt.*leave it out"):
+        system.query([0])
+
+
+def test_a_slice_that_never_reaches_the_model_stops_the_measurement(scans, bundle, clock):
+    blank = scans / "blank.png"
+    cv2.imwrite(str(blank), np.zeros((40, 40), np.uint8))
+    system = FilesSystem((blank,), bundle, SlowRuntime(clock))
+    with pytest.raises(SampleError, match=r"rejected \(blank\); leave it out"):
         system.query([0])
 
 

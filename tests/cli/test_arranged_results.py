@@ -34,7 +34,7 @@ def dicoms(tmp_path) -> Path:
     folder.mkdir()
     for number in range(12):
         uids = {"SeriesInstanceUID": f"1.2.{number // 4}", "StudyInstanceUID": f"1.{number // 8}"}
-        (folder / f"{number:02}.dcm").write_bytes(dicom_slice(number, 30 + 5 * number, **uids))
+        (folder / f"{number:02}.dcm").write_bytes(dicom_slice(number, 40 + 5 * number, **uids))
     return folder
 
 

@@ -137,8 +137,9 @@ def test_what_cannot_be_measured_on_is_left_out_and_counted(scans, model):
     (scans / "bad.png").write_bytes(b"no image")
     pages = [np.full((40, 40), level, np.uint8) for level in (10, 90)]
     cv2.imwritemulti(str(scans / "pages.tiff"), pages)
+    cv2.imwrite(str(scans / "blank.png"), np.zeros((40, 40), np.uint8))
     with open_library((scans,), model.preprocessing, 100) as library:
-        assert (len(library.files), library.left_out) == (20, 2)
+        assert (len(library.files), library.left_out) == (20, 3)
     with (
         pytest.raises(UsageError, match="1 files found, 1 tried, none"),
         open_library((scans / "bad.png",), model.preprocessing, 5),

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scans.cases import dicom_file
 
 from neuroscan_edge.bundle import GRAPHS
 from neuroscan_edge.spec import RESEARCH_USE, Precision, Preprocessing
@@ -113,6 +114,19 @@ def test_unreadable_files_are_rows_and_exit_code_1(scans, model, tmp_path):
     errors = [json.loads(line)["error"] for line in output.read_text().splitlines()]
     assert sum(error is not None for error in errors) == 2
     assert "20 slices classified, 2 failed, 1 other files passed over" in done.stderr
+
+
+def test_rejected_slices_are_counted_and_no_failure(scans, model, tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((60, 60), np.uint8)).save(scans / name)
+    ramp = np.tile(np.arange(64, dtype=np.uint16) * 60, (64, 1))
+    (scans / "mpr.dcm").write_bytes(dicom_file(ramp, ImageType=["DERIVED", "SECONDARY"]))
+    output = tmp_path / "results.jsonl"
+    done = neuroscan_edge("classify", scans, *model, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert "21 slices classified, 1 of them referred to a person, 2 rejected ->" in done.stderr
+    decisions = [json.loads(line)["decision"] for line in output.read_text().splitlines()]
+    assert sorted(decisions) == ["answer"] * 20 + ["refer"] + ["rejected"] * 2
 
 
 def test_a_named_file_that_is_no_image_is_a_row(scans, model, tmp_path):

@@ -114,5 +114,6 @@ def test_every_row_of_a_real_run_keeps_it(bundle, tmp_path, sort, aggregate):
         assert risks == sorted(risks, reverse=True)
         assert all(each["error"] for each in records[6:10])
     study = records[-1]
-    assert (study["slices"], study["answered"]) == (6, 6)
+    # What is cut off still says which study it is of.
+    assert (study["slices"], study["answered"], study["failed"]) == (9, 6, 3)
     assert np.isclose(sum(study["probabilities"].values()), 1)

@@ -339,13 +339,14 @@ def test_slices_arrive_as_they_were_decoded_but_large_ones_in_the_models_size(
 
 def test_a_slice_that_the_gpu_cannot_take_is_a_row(scans, bench, monkeypatch):
     files = find_scans([scans]).files[:4]
+    too_wide = packing.MAX_SOURCE_PIXELS // 64 + 1
     bad = {
         files[1]: np.zeros((0, 5), np.uint8),
-        files[2]: np.broadcast_to(np.uint8(0), (1, packing.MAX_SOURCE_PIXELS + 1)),
+        files[2]: np.broadcast_to(noise(1, too_wide), (64, too_wide)),
     }
 
     def decode(path, limits):
-        yield Scan(bad.get(path, noise(30, 30)), Provenance(str(path)))
+        yield Scan(bad.get(path, noise(40, 40)), Provenance(str(path)))
 
     monkeypatch.setattr("neuroscan_edge.pipeline.read_scans", decode)
     with bench.open() as runtime:

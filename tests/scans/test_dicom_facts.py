@@ -127,8 +127,8 @@ REJECTED = {
     ),
     "plan": (lambda: without_pixels(RTPlanStorage), Finding.NOT_AN_IMAGE),
     "private object": (lambda: without_pixels(PRIVATE_CLASS), Finding.NOT_AN_IMAGE),
-    "mask": (mask, Finding.DERIVED),
-    "map of floats": (floats, Finding.DERIVED),
+    "mask": (mask, Finding.COMPUTED),
+    "map of floats": (floats, Finding.COMPUTED),
     **{
         name: (lambda name=name: colour(name), Finding.COLOUR)
         for name in ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")

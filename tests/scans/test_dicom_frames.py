@@ -334,8 +334,10 @@ class MeanRuntime:
 
 def test_results_name_the_bad_frame(tmp_path, bundle):
     per_frame = [group(**rescale(1, 0)), group(**rescale(0, 0)), group(**rescale(1, 0))]
+    # Large enough to be classified.
+    frames = noise((3, 40, 40), np.uint16, high=4096)
     stack, report = tmp_path / "stack.dcm", tmp_path / "zreport.dcm"
-    stack.write_bytes(dicom_bytes(multi_frame(FRAMES[:3], per_frame, **TWELVE_BITS)))
+    stack.write_bytes(dicom_bytes(multi_frame(frames, per_frame, **TWELVE_BITS)))
     report.write_bytes(
         dicom_bytes(dicom_dataset(FRAMES[0], SOPClassUID=BasicTextSRStorage, PixelData=None))
     )

@@ -347,7 +347,7 @@ def test_limit_of_pages_is_inclusive():
     data = tiff_file([GREY] * 3)
     assert len(read(data, frames=3)) == 3
     frames = read_raster(data, "slice", Limits(frames=2))
-    with pytest.raises(ScanTooLargeError, match="3 pages; the limit is 2"):
+    with pytest.raises(ScanTooLargeError, match="more than 2 pages"):
         next(frames)
 
 
@@ -636,3 +636,51 @@ def test_other_first_bytes_are_not_known(head):
 def test_a_document_is_unsupported_and_named():
     with pytest.raises(UnsupportedScanError, match="PDF is not read"):
         read(b"%PDF-1.7\n" + bytes(200))
+
+
+def tinted(share):
+    """Grey but for a band in colour."""
+    rgb = np.dstack([np.broadcast_to(np.arange(200, dtype=np.uint8), (200, 200))] * 3).copy()
+    rgb[: round(share * 200), :, 0] = 200
+    rgb[: round(share * 200), :, 2] = 80
+    return rgb
+
+
+COLOUR_FORMATS = {
+    "PNG": lambda rgb: encoded(rgb, "PNG"),
+    "JPEG": lambda rgb: encoded(rgb, "JPEG", quality=90),
+    "JPEG, progressive": lambda rgb: encoded(rgb, "JPEG", progressive=True),
+    "JPEG that stores RGB": lambda rgb: encoded(rgb, "JPEG", keep_rgb=True),
+    "TIFF": lambda rgb: encoded(rgb, "TIFF"),
+    "TIFF, 16 bit": lambda rgb: tiff_file([rgb.astype(np.uint16) * 257]),
+    "BMP": lambda rgb: encoded(rgb, "BMP"),
+    "WebP": lambda rgb: encoded(rgb, "WEBP", lossless=True),
+    "palette": lambda rgb: encoded(Image.fromarray(rgb).quantize(256), "PNG"),
+}
+
+
+@pytest.mark.parametrize("encode", COLOUR_FORMATS.values(), ids=COLOUR_FORMATS.keys())
+def test_colour_is_told_from_grey_in_three_channels(encode):
+    told = {share: read(encode(tinted(share)))[0].facts.colour for share in (0, 0.2, 1)}
+    assert told == {0: False, 0.2: True, 1: True}
+
+
+def test_a_coloured_mark_is_no_colour_image():
+    mark = tinted(0)
+    mark[100:104, 20:60] = (255, 255, 0)
+    assert not read(encoded(mark, "PNG"))[0].facts.colour
+    faint = np.clip(tinted(0).astype(int) + (0, 0, 20), 0, 255).astype(np.uint8)
+    assert not read(encoded(faint, "PNG"))[0].facts.colour
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3), (7, 100, 3), (100, 7, 3), (1, 1, 3)])
+def test_colour_of_a_small_jpeg(shape):
+    assert read(encoded(np.full(shape, 90, np.uint8), "JPEG"))[0].facts.colour is False
+
+
+def test_a_damaged_file_is_not_quoted():
+    png = encoded(GREY, "PNG")
+    quoting = png[:33] + b"\0\0\0\4Oyel" + png[41:]
+    with pytest.raises(CorruptScanError) as caught:
+        read(quoting)
+    assert "Oyel" not in str(caught.value)
