@@ -5,7 +5,7 @@ trained on, and every threshold is chosen on what it was not.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.spec import Precision
 from training.augment import augment
 from training.fit import validation_split
+from training.judging_quality import ChosenQuality, choose_quality
 from training.recipe import Recipe
 from training.temperature import fit_temperature
 
@@ -107,6 +108,8 @@ def judge_bundle(
 ) -> Bundle:
     """Fit judging on a bundle's FP32 graph, and put it into all of its graphs and its manifest.
 
+    The thresholds of the input's quality are chosen too.
+
     Certificates are taken out: they are of graphs without the score.
 
     Raises
@@ -119,6 +122,7 @@ def judge_bundle(
         If the graph has another head, or lacks a layer.
     """
     fitted = fit_judging(bundle, data, recipe, options or JudgingOptions())
+    rules = with_quality(fitted.rules, choose_quality(data))
     files = {}
     for precision in bundle.precisions:
         graph = onnx.load_from_string(bundle.graph(precision).data)
@@ -126,11 +130,18 @@ def judge_bundle(
         files[GRAPHS[precision]] = judged.SerializeToString(deterministic=True)
     certificates = [name for name in bundle.files if name.startswith("certificates/")]
     kept = {key: each for key, each in bundle.manifest["files"].items() if key not in certificates}
-    manifest = {**bundle.manifest, "files": kept, "judging": fitted.rules.to_json()}
+    manifest = {**bundle.manifest, "files": kept, "judging": rules.to_json()}
     written = write_files(bundle.folder, manifest, files)
     for name in certificates:
         (bundle.folder / name).unlink(missing_ok=True)
     return written
+
+
+def with_quality(rules: Judging, chosen: ChosenQuality) -> Judging:
+    """Add the thresholds of the input's quality, and how they were chosen."""
+    stated = chosen.to_json()
+    about = {**(rules.about or {}), "quality": stated["quality_chosen"]}
+    return replace(rules, quality=stated["quality"], about=about)
 
 
 def fit_judging(

@@ -35,6 +35,8 @@ class Judging:
         Whether the graphs give an outlier score.
     about : mapping
         What it was fitted on, and the coverage that was asked for.
+    quality : mapping or None
+        `neuroscan_edge.scans.quality.QualityThresholds` as JSON; None leaves them to it.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Judging:
     plausible: float = 1.0
     outliers: bool = False
     about: Mapping[str, Any] | None = None
+    quality: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
@@ -82,6 +85,7 @@ class Judging:
                 float(fields["plausible"]),
                 bool(fields["outliers"]),
                 dict(fields["about"] or {}),
+                None if fields["quality"] is None else dict(fields["quality"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise SpecError(f"judging is malformed ({error!r}); copy the bundle again") from error

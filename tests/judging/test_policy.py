@@ -73,7 +73,7 @@ def test_a_temperature_of_one_changes_no_bit():
 
 
 def test_a_record_reads_back():
-    rules = Judging(0.7, 0.6, 0.1, True, {"coverage": 0.95})
+    rules = Judging(0.7, 0.6, 0.1, True, {"coverage": 0.95}, {"least_side_px": 64})
     assert Judging.from_json(rules.to_json()) == rules
 
 
