@@ -1,27 +1,37 @@
 """A whole classification run: find, classify, write, and say how it went."""
 
 import contextlib
-import errno
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from neuroscan_edge._files import whole_file
 from neuroscan_edge.bundle import find_bundle, open_bundle
-from neuroscan_edge.errors import EXIT_INCOMPLETE, OutputError, UsageError
+from neuroscan_edge.decoding import DecoderOptions, Decoders, DecodersNotAvailableError
+from neuroscan_edge.decoding.decoders import DEFAULT_TIMEOUT_S
+from neuroscan_edge.errors import EXIT_INCOMPLETE, UsageError
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.parity import require_certified, standing
-from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS, PipelineOptions, classify_files
+from neuroscan_edge.pipeline import (
+    AUTO_BATCH,
+    MOST_WORKERS,
+    PipelineOptions,
+    Position,
+    classify_batches,
+)
 from neuroscan_edge.results import result_format
+from neuroscan_edge.run_identity import parallelism_of, run_identity
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
 from neuroscan_edge.scans import Discovery, find_scans
+from neuroscan_edge.scans.dicom_signature import SUFFIXES as DICOM_SUFFIXES
 from neuroscan_edge.spec import RESEARCH_USE, Precision, PreprocessOn, RuntimeName
+from neuroscan_edge.standard_output import StandardOutput
+from neuroscan_edge.unfinished import UnfinishedOutput
 
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "table"}
 
@@ -52,6 +62,12 @@ class ClassifyRequest:
         auto takes the GPU with a GPU's engine.
     require_certificate : bool
         Whether to refuse what no certificate in the bundle is of.
+    file_timeout_s : float
+        Seconds to decode one file; 0 waits for ever.
+    isolate : bool
+        Whether files are decoded in processes of their own.
+    resume, restart : bool
+        Whether to continue the run that left a journal beside the output, or to drop it.
     """
 
     inputs: tuple[Path, ...]
@@ -66,6 +82,30 @@ class ClassifyRequest:
     engine: Path | None = None
     preprocess: PreprocessOn = PreprocessOn.AUTO
     require_certificate: bool = False
+    file_timeout_s: float = DEFAULT_TIMEOUT_S
+    isolate: bool = True
+    resume: bool = False
+    restart: bool = False
+
+
+_OTHERWISE_COMPARED = frozenset(
+    {
+        "inputs",
+        "model",
+        "output",
+        "output_format",
+        "precision",
+        "batch_size",
+        "threads",
+        "runtime",
+        "engine",
+        "preprocess",
+    }
+)
+_WITHOUT_EFFECT = frozenset(
+    {"workers", "require_certificate", "file_timeout_s", "isolate", "resume", "restart"}
+)
+"""Parts of a request that a run may be continued without, or with others: no result differs."""
 
 
 def run(request: ClassifyRequest) -> int:
@@ -78,16 +118,43 @@ def run(request: ClassifyRequest) -> int:
     CertificateError
         If a certificate is required and there is none of what would run.
     OutputError
-        If writing fails on the way; no half-written file is left.
+        If writing fails on the way; what is done is kept in a journal beside the output.
+    JournalError
+        If another run writes there, or a run to be continued was another.
+    StalledError
+        If the files' disk or network does not answer.
     """
     form = _format_name(request)
+    if request.output is None and (request.resume or request.restart):
+        raise UsageError("only results in a file can be continued; give --output")
     workers = request.workers or min(usable_cores(), MOST_WORKERS)
     options = PipelineOptions(request.batch_size, workers)
-    found = find_scans(request.inputs)
-    if not found.files:
-        raise UsageError(_nothing(request.inputs, found))
-    if request.output is not None:
-        _check_output(request.output, found.files)
+    with contextlib.ExitStack() as stack:
+        # Its imports go on while the model is loaded.
+        decoders = start_decoders(request, stack)
+        found = find_scans(request.inputs)
+        if not found.files:
+            raise UsageError(_nothing(request.inputs, found))
+        if decoders and any(path.suffix.lower() in DICOM_SUFFIXES for path in found.files):
+            decoders.expect_dicom()
+        output: UnfinishedOutput | StandardOutput = StandardOutput()
+        if request.output is not None:
+            _check_output(request.output, found.files)
+            unfinished = UnfinishedOutput(
+                request.output, resume=request.resume, restart=request.restart
+            )
+            output = stack.enter_context(unfinished)
+        return _classify(request, found, form, options, decoders, output)
+
+
+def _classify(
+    request: ClassifyRequest,
+    found: Discovery,
+    form: str,
+    options: PipelineOptions,
+    decoders: Decoders | None,
+    output: UnfinishedOutput | StandardOutput,
+) -> int:
     bundle = open_bundle(find_bundle(request.model))
     runtime_options = RuntimeOptions(
         request.precision,
@@ -97,6 +164,9 @@ def run(request: ClassifyRequest) -> int:
         request.batch_size or None,
         request.preprocess,
     )
+    if output.request is not None and not request.threads:
+        # As it was begun, whatever would be found to be faster now.
+        runtime_options = replace(runtime_options, parallelism=parallelism_of(output.request))
     choice = choose_runtime(bundle, runtime_options)
     certified = standing(bundle, choice)
     print(f"{choice}; {certified}", file=sys.stderr)
@@ -107,23 +177,71 @@ def run(request: ClassifyRequest) -> int:
     batch_size = min(request.batch_size or AUTO_BATCH, len(found.files))
     tuned = tune(bundle, choice, runtime_options, batch_size=batch_size, slices=len(found.files))
     written = result_format(form, bundle.labels)
-    counts = {"classified": 0, "failed": 0}
-    opened = open_choice(bundle, choice, tuned.options)
-    with opened as runtime, _sink(request.output) as write:
+    with open_choice(bundle, choice, tuned.options) as runtime:
         place = runtime.info.preprocessing
         print(f"preprocessing on {place}", file=sys.stderr)
-        write(written.opening)
-        with _progress(len(found.files), to_terminal=request.output is not None) as advance:
-            path = None
-            for result in classify_files(found.files, bundle, runtime, options):
-                write(written.line(replace(result, certified=certified.certified)))
-                counts["failed" if result.error else "classified"] += 1
-                advance(result.provenance.path != path)
-                path = result.provenance.path
+        decoders = ready_decoders(decoders)
+        others = _others(request) | {"the format": form, "certified": certified.certified}
+        identity = run_identity(found.files, bundle, runtime, tuned.options, options, others)
+        kept = output.begin(identity, written.opening)
+        counts = {"classified": 0, "failed": 0, **kept.counts}
+        start = kept.position
+        if start != Position():
+            print(f"continuing after {start.files} of {len(found.files)} files", file=sys.stderr)
+        batches = classify_batches(
+            found.files, bundle, runtime, options, decoders=decoders, start=start
+        )
+        with (
+            contextlib.closing(batches),
+            _progress(len(found.files), start.files, request.output is not None) as advance,
+        ):
+            for batch in batches:
+                lines = []
+                for result in batch.results:
+                    lines.append(written.line(replace(result, certified=certified.certified)))
+                    counts["failed" if result.error else "classified"] += 1
+                output.commit("".join(lines), batch.after, counts)
+                advance(batch.after.files)
+        output.finish()
         if runtime.info.preprocessing != place:
             print(f"preprocessing was on {runtime.info.preprocessing}", file=sys.stderr)
     _summarise(counts, found, request.output)
     return EXIT_INCOMPLETE if counts["failed"] else 0
+
+
+def start_decoders(request: ClassifyRequest, stack: contextlib.ExitStack) -> Decoders | None:
+    """Start decoder processes, which end with the stack; None if there are to be none."""
+    if not request.isolate:
+        return None
+    try:
+        return stack.enter_context(Decoders(DecoderOptions(request.file_timeout_s)))
+    except DecodersNotAvailableError as error:
+        _say_not_isolated(error)
+        return None
+
+
+def ready_decoders(decoders: Decoders | None) -> Decoders | None:
+    """Return the processes if they came up; says so if they did not."""
+    try:
+        if decoders is not None:
+            decoders.wait_until_ready()
+        return decoders
+    except DecodersNotAvailableError as error:
+        _say_not_isolated(error)
+        return None
+
+
+def _say_not_isolated(error: DecodersNotAvailableError) -> None:
+    print(
+        f"decoding in this process, since {error}: a file that crashes its decoder ends the run",
+        file=sys.stderr,
+    )
+
+
+def _others(request: ClassifyRequest) -> dict[str, str]:
+    """Return the parts of a request that results depend on by themselves."""
+    names = {field.name for field in fields(request)} - _OTHERWISE_COMPARED - _WITHOUT_EFFECT
+    return {name.replace("_", " "): str(getattr(request, name)) for name in sorted(names)}
 
 
 def _format_name(request: ClassifyRequest) -> str:
@@ -146,28 +264,6 @@ def _nothing(inputs: tuple[Path, ...], found: Discovery) -> str:
     return f"there are no scans in {where}{skipped}; give DICOM, PNG, JPEG, TIFF, BMP or WebP"
 
 
-@contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[Callable[[str], None]]:
-    """Open the results' destination; a file appears only if the block succeeds."""
-    if output is None:
-        yield _write_to_stdout
-        _write_to_stdout("", flush=True)
-        return
-    # A link stays a link: what it names is replaced.
-    target = output.resolve()
-    try:
-        with whole_file(target) as file:
-
-            def write(text: str) -> None:
-                with _write_errors(output):
-                    file.write(text.encode("utf-8", "surrogateescape"))
-
-            yield write
-            write("")
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
 def _check_output(output: Path, inputs: Sequence[Path]) -> None:
     if not os.path.isdir(output.parent):
         raise UsageError(f"{output.parent} is not a folder; make it or write elsewhere")
@@ -184,49 +280,10 @@ def _check_output(output: Path, inputs: Sequence[Path]) -> None:
 
 
 @contextlib.contextmanager
-def _write_errors(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _unwritable(output: Path, error: OSError) -> OutputError:
-    hint = "free some space" if error.errno == errno.ENOSPC else "check disk and permissions"
-    return OutputError(
-        f"{output} cannot be written ({error.strerror}); {hint} and run again. "
-        "No partial file was left"
-    )
-
-
-def _write_to_stdout(text: str, *, flush: bool = False) -> None:
-    try:
-        if hasattr(sys.stdout, "buffer"):
-            # Bytes: file names need not be text, nor the terminal's encoding UTF-8.
-            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-        else:
-            # A notebook's standard output takes text alone.
-            sys.stdout.write(text.encode("utf-8", "replace").decode())
-        if flush or sys.stdout.isatty():
-            sys.stdout.flush()
-    except BrokenPipeError as error:
-        _silence_stdout()
-        raise OutputError("the reader of the results closed the pipe before the end") from error
-    except OSError as error:
-        _silence_stdout()
-        raise OutputError(f"results cannot be written: {error.strerror}") from error
-
-
-def _silence_stdout() -> None:
-    # What is still buffered would fail again when the interpreter flushes it at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _progress(total: int, *, to_terminal: bool) -> Iterator[Callable[[bool], None]]:
+def _progress(total: int, done: int, to_file: bool) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
     # A bar between the rows of a table would tear both.
-    shown = console.is_terminal and (to_terminal or not sys.stdout.isatty())
+    shown = console.is_terminal and (to_file or not sys.stdout.isatty())
     columns = (
         TextColumn("classifying"),
         BarColumn(),
@@ -235,12 +292,12 @@ def _progress(total: int, *, to_terminal: bool) -> Iterator[Callable[[bool], Non
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
-        task = progress.add_task("", total=total, rate="")
+        task = progress.add_task("", total=total, completed=done, rate="")
 
-        def advance(new_file: bool) -> None:
+        def advance(files: int) -> None:
             speed = progress.tasks[0].speed
             rate = f"{speed:.0f} files/s" if speed else ""
-            progress.update(task, advance=int(new_file), rate=rate)
+            progress.update(task, completed=files, rate=rate)
 
         yield advance
 

@@ -55,8 +55,17 @@ def classify(
         bool, typer.Option("--require-certificate", help="Refuse what parity has not certified.")
     ] = False,
     batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
-    workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
+    workers: Annotated[int, typer.Option(help="Files decoded at once; 0 chooses.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
+    file_timeout: Annotated[
+        float, typer.Option(help="Seconds to decode one file; 0 waits for ever.")
+    ] = 60.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that did not end, if there is one.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Drop what a run that did not end has done.")
+    ] = False,
 ) -> None:
     """Classify brain-MRI slices: glioma, meningioma, pituitary tumour or no tumour.
 
@@ -79,5 +88,8 @@ def classify(
             engine=engine,
             preprocess=preprocess,
             require_certificate=require_certificate,
+            file_timeout_s=file_timeout,
+            resume=resume,
+            restart=restart,
         )
         raise typer.Exit(run(request))
