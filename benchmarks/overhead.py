@@ -16,6 +16,7 @@ from neuroscan_edge.bench.statistics import interval
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, SystemUnderTest
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.cpu_form import load_cpu_int8
+from neuroscan_edge.decoding import Decoders
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
@@ -39,9 +40,9 @@ def _files_over_bytes(
     bundle: Bundle, library: Library, name: RuntimeName, rounds: int
 ) -> dict[str, Any]:
     """Compare files to results with bytes to probabilities, the same runtime, in turns."""
-    with _open(bundle, name, AUTO_BATCH) as runtime:
+    with Decoders() as decoders, _open(bundle, name, AUTO_BATCH) as runtime:
         files: SystemUnderTest = FilesSystem(
-            library.files, bundle, runtime, usable_cores(), AUTO_BATCH
+            library.files, bundle, runtime, usable_cores(), AUTO_BATCH, decoders=decoders
         )
         slices: SystemUnderTest = BytesSystem(library.slices, runtime, AUTO_BATCH)
 

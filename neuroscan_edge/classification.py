@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from neuroscan_edge.bundle import find_bundle, open_bundle
-from neuroscan_edge.decoding import DecoderOptions, Decoders, DecodersNotAvailableError
+from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, start_decoders
 from neuroscan_edge.decoding.decoders import DEFAULT_TIMEOUT_S
 from neuroscan_edge.errors import EXIT_INCOMPLETE, UsageError
 from neuroscan_edge.machine import usable_cores
@@ -130,8 +130,10 @@ def run(request: ClassifyRequest) -> int:
     workers = request.workers or min(usable_cores(), MOST_WORKERS)
     options = PipelineOptions(request.batch_size, workers)
     with contextlib.ExitStack() as stack:
-        # Its imports go on while the model is loaded.
-        decoders = start_decoders(request, stack)
+        # Their imports go on while the model is loaded.
+        decoders = None
+        if request.isolate:
+            decoders = start_decoders(DecoderOptions(request.file_timeout_s), stack)
         found = find_scans(request.inputs)
         if not found.files:
             raise UsageError(_nothing(request.inputs, found))
@@ -207,35 +209,6 @@ def _classify(
             print(f"preprocessing was on {runtime.info.preprocessing}", file=sys.stderr)
     _summarise(counts, found, request.output)
     return EXIT_INCOMPLETE if counts["failed"] else 0
-
-
-def start_decoders(request: ClassifyRequest, stack: contextlib.ExitStack) -> Decoders | None:
-    """Start decoder processes, which end with the stack; None if there are to be none."""
-    if not request.isolate:
-        return None
-    try:
-        return stack.enter_context(Decoders(DecoderOptions(request.file_timeout_s)))
-    except DecodersNotAvailableError as error:
-        _say_not_isolated(error)
-        return None
-
-
-def ready_decoders(decoders: Decoders | None) -> Decoders | None:
-    """Return the processes if they came up; says so if they did not."""
-    try:
-        if decoders is not None:
-            decoders.wait_until_ready()
-        return decoders
-    except DecodersNotAvailableError as error:
-        _say_not_isolated(error)
-        return None
-
-
-def _say_not_isolated(error: DecodersNotAvailableError) -> None:
-    print(
-        f"decoding in this process, since {error}: a file that crashes its decoder ends the run",
-        file=sys.stderr,
-    )
 
 
 def _others(request: ClassifyRequest) -> dict[str, str]:

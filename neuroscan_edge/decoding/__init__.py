@@ -2,6 +2,7 @@
 
 from neuroscan_edge.decoding.decoders import DecoderOptions, Decoders, DecodersNotAvailableError
 from neuroscan_edge.decoding.preparing import Preparation, Prepared
+from neuroscan_edge.decoding.starting import ready_decoders, start_decoders
 
 __all__ = [
     "DecoderOptions",
@@ -9,4 +10,6 @@ __all__ = [
     "DecodersNotAvailableError",
     "Preparation",
     "Prepared",
+    "ready_decoders",
+    "start_decoders",
 ]

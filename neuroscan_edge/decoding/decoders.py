@@ -128,7 +128,7 @@ class Decoders:
         self.close()
 
     def wait_until_ready(self) -> None:
-        """Wait until the imports are done, which go on in another process since this was made.
+        """Wait until the first process is there; imports went on since this was made.
 
         Raises
         ------
@@ -136,7 +136,8 @@ class Decoders:
             If that process did not come up.
         """
         with self._lock:
-            self._become_ready()
+            if not self._idle:
+                self._idle.append(self._start())
 
     def expect_dicom(self) -> None:
         """Say that DICOM files will come: what they need is imported once for all processes."""

@@ -15,6 +15,8 @@ import struct
 import sys
 import time
 
+from PIL import Image
+
 from neuroscan_edge.decoding.preparing import Decode
 from neuroscan_edge.decoding.worker import Confinement, work
 
@@ -72,6 +74,8 @@ class Nursery:
                 importlib.import_module("neuroscan_edge.scans.dicom")
         for process in self._children:
             self._kill(process)
+        # At once: there is nothing to tidy up, and the run may be waiting for this.
+        os._exit(0)
 
     def _answer(self, number: int) -> None:
         self._control.sendall(ANSWER.pack(number))
@@ -130,6 +134,8 @@ def main(arguments: list[str]) -> None:
     except Exception as error:
         control.sendall(type(error).__name__.encode())
         sys.exit(1)
+    # Pillow looks for its formats at the first image: here, rather than in every child.
+    Image.preinit()
     # Collected garbage would be written to, and copied in every child.
     gc.freeze()
     control.sendall(READY)
