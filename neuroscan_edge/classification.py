@@ -11,14 +11,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from neuroscan_edge.bundle import find_bundle, open_bundle
+from neuroscan_edge.arrivals import SETTLE_S
 from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, start_decoders
 from neuroscan_edge.decoding.decoders import DEFAULT_TIMEOUT_S
-from neuroscan_edge.errors import EXIT_INCOMPLETE, UsageError
+from neuroscan_edge.errors import EXIT_INCOMPLETE, SpecError, UsageError
+from neuroscan_edge.loading import load_model
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.parity import require_certified, standing
 from neuroscan_edge.pipeline import (
-    AUTO_BATCH,
     MOST_WORKERS,
     PipelineOptions,
     Position,
@@ -26,7 +25,6 @@ from neuroscan_edge.pipeline import (
 )
 from neuroscan_edge.results import result_format
 from neuroscan_edge.run_identity import parallelism_of, run_identity
-from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
 from neuroscan_edge.scans import Discovery, find_scans
 from neuroscan_edge.scans.dicom_signature import SUFFIXES as DICOM_SUFFIXES
 from neuroscan_edge.spec import RESEARCH_USE, Precision, PreprocessOn, RuntimeName
@@ -68,6 +66,13 @@ class ClassifyRequest:
         Whether files are decoded in processes of their own.
     resume, restart : bool
         Whether to continue the run that left a journal beside the output, or to drop it.
+    watch : Path or None
+        A folder whose files are classified as they arrive, in place of `inputs`; see
+        `neuroscan_edge.watching.watch`.
+    settle_s : float
+        Seconds in which a file there must not change before it is read.
+    poll : bool
+        Whether to look there again and again, as network folders need, rather than be told.
     """
 
     inputs: tuple[Path, ...]
@@ -86,6 +91,13 @@ class ClassifyRequest:
     isolate: bool = True
     resume: bool = False
     restart: bool = False
+    watch: Path | None = None
+    settle_s: float = SETTLE_S
+    poll: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.settle_s < 1e6:
+            raise SpecError(f"the settling time is {self.settle_s:g} s; give 0 or more")
 
 
 _OTHERWISE_COMPARED = frozenset(
@@ -103,7 +115,17 @@ _OTHERWISE_COMPARED = frozenset(
     }
 )
 _WITHOUT_EFFECT = frozenset(
-    {"workers", "require_certificate", "file_timeout_s", "isolate", "resume", "restart"}
+    {
+        "workers",
+        "require_certificate",
+        "file_timeout_s",
+        "isolate",
+        "resume",
+        "restart",
+        "watch",
+        "settle_s",
+        "poll",
+    }
 )
 """Parts of a request that a run may be continued without, or with others: no result differs."""
 
@@ -157,34 +179,13 @@ def _classify(
     decoders: Decoders | None,
     output: UnfinishedOutput | StandardOutput,
 ) -> int:
-    bundle = open_bundle(find_bundle(request.model))
-    runtime_options = RuntimeOptions(
-        request.precision,
-        request.threads,
-        request.runtime,
-        request.engine,
-        request.batch_size or None,
-        request.preprocess,
-    )
-    if output.request is not None and not request.threads:
-        # As it was begun, whatever would be found to be faster now.
-        runtime_options = replace(runtime_options, parallelism=parallelism_of(output.request))
-    choice = choose_runtime(bundle, runtime_options)
-    certified = standing(bundle, choice)
-    print(f"{choice}; {certified}", file=sys.stderr)
-    if request.require_certificate:
-        require_certified(certified)
-    if choice.cuda or choice.installed.name.on_gpu:
-        print("warming up; the first time on a GPU kernels are compiled", file=sys.stderr)
-    batch_size = min(request.batch_size or AUTO_BATCH, len(found.files))
-    tuned = tune(bundle, choice, runtime_options, batch_size=batch_size, slices=len(found.files))
-    written = result_format(form, bundle.labels)
-    with open_choice(bundle, choice, tuned.options) as runtime:
-        place = runtime.info.preprocessing
-        print(f"preprocessing on {place}", file=sys.stderr)
+    begun = None if output.request is None else parallelism_of(output.request)
+    with load_model(request, len(found.files), begun) as model:
+        bundle, runtime = model.bundle, model.runtime
+        written = result_format(form, bundle.labels)
         decoders = ready_decoders(decoders)
-        others = _others(request) | {"the format": form, "certified": certified.certified}
-        identity = run_identity(found.files, bundle, runtime, tuned.options, options, others)
+        others = _others(request) | {"the format": form, "certified": model.certified}
+        identity = run_identity(found.files, bundle, runtime, model.options, options, others)
         kept = output.begin(identity, written.opening)
         counts = {"classified": 0, "failed": 0, **kept.counts}
         start = kept.position
@@ -200,13 +201,11 @@ def _classify(
             for batch in batches:
                 lines = []
                 for result in batch.results:
-                    lines.append(written.line(replace(result, certified=certified.certified)))
+                    lines.append(written.line(replace(result, certified=model.certified)))
                     counts["failed" if result.error else "classified"] += 1
                 output.commit("".join(lines), batch.after, counts)
                 advance(batch.after.files)
         output.finish()
-        if runtime.info.preprocessing != place:
-            print(f"preprocessing was on {runtime.info.preprocessing}", file=sys.stderr)
     _summarise(counts, found, request.output)
     return EXIT_INCOMPLETE if counts["failed"] else 0
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
+from neuroscan_edge.errors import UsageError
 from neuroscan_edge.spec import Precision, PreprocessOn, RuntimeName
 
 
@@ -29,7 +30,9 @@ class OutputFormat(str, Enum):
 
 
 def classify(
-    scans: Annotated[list[Path], typer.Argument(help="Scans, or folders of them.")],
+    scans: Annotated[
+        list[Path] | None, typer.Argument(help="Scans, or folders of them.", show_default=False)
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Bundle folder, or the name of a shipped bundle.")
     ] = None,
@@ -66,17 +69,28 @@ def classify(
     restart: Annotated[
         bool, typer.Option("--restart", help="Drop what a run that did not end has done.")
     ] = False,
+    watch: Annotated[
+        Path | None, typer.Option(help="Classify what arrives in this folder, until interrupted.")
+    ] = None,
+    settle: Annotated[
+        float, typer.Option(help="Seconds in which a file there must not change.")
+    ] = 2.0,
+    poll: Annotated[
+        bool, typer.Option("--poll", help="Look there again and again: for network folders.")
+    ] = False,
 ) -> None:
     """Classify brain-MRI slices: glioma, meningioma, pituitary tumour or no tumour.
 
     Exit code 0: every slice classified. 1: some were not, or the run failed. 2: bad usage, or
-    nothing to classify. 130: interrupted.
+    nothing to classify. 130: interrupted, which is how --watch ends.
     """
     with exit_codes():
+        if not scans and watch is None:
+            raise UsageError("Missing argument: give scans, folders of them, or --watch FOLDER")
         from neuroscan_edge.classification import ClassifyRequest, run
 
         request = ClassifyRequest(
-            inputs=tuple(scans),
+            inputs=tuple(scans or ()),
             model=model,
             output=output,
             output_format=output_format.value if output_format else None,
@@ -91,5 +105,12 @@ def classify(
             file_timeout_s=file_timeout,
             resume=resume,
             restart=restart,
+            watch=watch,
+            settle_s=settle,
+            poll=poll,
         )
+        if watch is not None:
+            from neuroscan_edge.watching import watch as run_watch
+
+            raise typer.Exit(run_watch(request))
         raise typer.Exit(run(request))

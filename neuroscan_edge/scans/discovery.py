@@ -44,8 +44,8 @@ def find_scans(inputs: Iterable[Path]) -> Discovery:
     skipped = 0
     for given in inputs:
         if _is_folder(given):
-            for path in _walk(given):
-                if _looks_like_scan(path):
+            for path in walk(given):
+                if looks_like_scan(path):
                     files.append(path)
                 else:
                     skipped += 1
@@ -56,8 +56,14 @@ def find_scans(inputs: Iterable[Path]) -> Discovery:
     return Discovery(files, skipped)
 
 
-def _walk(top: Path) -> Iterator[Path]:
-    """Yield the files below a folder, depth first by name, and folders that cannot be listed."""
+def walk(top: Path) -> Iterator[Path]:
+    """Yield the files below a folder, depth first by name, and folders that cannot be listed.
+
+    Raises
+    ------
+    UsageError
+        If `top` itself cannot be listed.
+    """
     seen: set[tuple[int, int]] = set()
     # An explicit stack: folders may nest deeper than Python recurses.
     waiting = [top]
@@ -100,7 +106,8 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-def _looks_like_scan(path: Path) -> bool:
+def looks_like_scan(path: Path) -> bool:
+    """Whether a file in a folder is to be read: by its suffix, or else its first bytes."""
     suffix = path.suffix.lower()
     if suffix in raster.SUFFIXES or suffix in dicom_signature.SUFFIXES:
         return True
