@@ -192,11 +192,11 @@ class _Watch:
                     lines.append(self._line(result))
                     counts["failed" if result.error else "classified"] += 1
                 if batch.after == Position(batch.after.files):
-                    yield "".join(lines), batch.after.files
-                    lines.clear()
                     for name in counts:
                         self._counts[name] += counts[name]
                         counts[name] = 0
+                    yield "".join(lines), batch.after.files
+                    lines.clear()
 
 
 @contextlib.contextmanager
