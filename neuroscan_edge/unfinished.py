@@ -135,15 +135,11 @@ class UnfinishedOutput:
             return Kept(Position(), {})
         self._compare(self._header["request"], request)
         self._begun = True
-        last = None
-        records = self._journal.records()
-        next(records)
-        for record in records:
+        last: dict[str, Any] = {}
+        for record in self._journal.records():
             last = record
         with self._errors():
             self._journal.cut()
-        if last is None:
-            return Kept(Position(), {})
         return Kept(Position(last["files"], last["rows"]), last["counts"])
 
     def commit(self, text: str, after: Position, counts: Mapping[str, int]) -> None:
@@ -177,7 +173,8 @@ class UnfinishedOutput:
         self._committed = False
 
     def _read_header(self) -> dict[str, Any] | None:
-        header = next(self._journal.records(), None)
+        records = self._journal.records()
+        header = next(records, None)
         if header is None:
             if _is_blank(self._journal):
                 return None
@@ -190,7 +187,8 @@ class UnfinishedOutput:
                 f"{self._journal.path} is of another kind of run or version of this program; "
                 "finish it with that, or drop it with --restart"
             )
-        return dict(header)
+        # Ended before its first batch: there is nothing to continue, nor to lose.
+        return dict(header) if next(records, None) is not None else None
 
     def _compare(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         names = [name for name in {**then, **now} if then.get(name) != now.get(name)]

@@ -195,6 +195,15 @@ def test_resume_with_nothing_to_resume_is_a_run(scans, bundle, tmp_path):
     assert done.returncode == 2 and "give --output" in done.stderr
 
 
+def test_a_run_that_was_killed_before_its_first_batch_needs_no_resuming(scans, bundle, tmp_path):
+    output = tmp_path / "results.jsonl"
+    with Journal(journal_of(output)) as journal:
+        journal.append({"schema": 1, "kind": "classification", "request": {}})
+    done = neuroscan_edge("classify", scans, "--model", bundle.folder, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert not journal_of(output).exists()
+
+
 def test_two_runs_do_not_write_to_one_journal(many, bundle, tmp_path):
     output = tmp_path / "results.jsonl"
     arguments = ("classify", many, "--model", bundle.folder, "--output", output)

@@ -1,5 +1,6 @@
 """Decoder processes: a file may kill or stall one, and the run goes on and leaves none behind."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,7 +16,14 @@ import pytest
 from PIL import Image
 from test_pipeline import FakeRuntime
 
-from neuroscan_edge.decoding import DecoderOptions, Decoders, DecodersNotAvailableError, Preparation
+from neuroscan_edge.decoding import (
+    DecoderOptions,
+    Decoders,
+    DecodersNotAvailableError,
+    Preparation,
+    ready_decoders,
+    start_decoders,
+)
 from neuroscan_edge.decoding.preparing import prepare_file
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.pipeline import (
@@ -236,6 +244,19 @@ def test_where_no_process_starts_that_is_said(monkeypatch):
     monkeypatch.setattr(sys, "executable", str(ROOT / "no-such-python"))
     with pytest.raises(DecodersNotAvailableError, match="cannot be started"):
         Decoders()
+
+
+def test_without_processes_a_run_goes_on_in_this_one_and_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "executable", str(ROOT / "no-such-python"))
+    with contextlib.ExitStack() as stack:
+        assert start_decoders(DecoderOptions(), stack) is None
+    monkeypatch.undo()
+    with contextlib.ExitStack() as stack:
+        there = start_decoders(DecoderOptions(decode="no_such_module:decode"), stack)
+        assert ready_decoders(there) is None
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert all(line.startswith("decoding in this process, since ") for line in said)
 
 
 def test_a_decoder_that_cannot_be_imported_is_said():
