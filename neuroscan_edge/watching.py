@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 
 from neuroscan_edge._optional import require
 from neuroscan_edge.arrivals import Arrival, Arrivals
 from neuroscan_edge.classification import ClassifyRequest
 from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, start_decoders
-from neuroscan_edge.errors import EXIT_TERMINATED, UsageError
+from neuroscan_edge.errors import EXIT_TERMINATED, NeuroScanError, UsageError
 from neuroscan_edge.loading import LoadedModel, load_model
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import (
@@ -37,6 +37,10 @@ _RESCAN_S = 30.0
 _MANY_SLICES = 1 << 20
 
 
+class WatchError(NeuroScanError):
+    """The system does not tell of changes in a folder."""
+
+
 def watch(request: ClassifyRequest) -> int:
     """Classify what is in a folder and what arrives, until an interrupt.
 
@@ -51,6 +55,8 @@ def watch(request: ClassifyRequest) -> int:
         If there is no folder to watch, or no output that can grow.
     JournalError, OutputError
         If the output cannot be continued, or not be written.
+    WatchError
+        If the system does not tell of changes there.
     MissingDependencyError
         If watchfiles is not installed.
     """
@@ -65,24 +71,36 @@ def watch(request: ClassifyRequest) -> int:
         written = stack.enter_context(WatchedOutput(output, restart=request.restart))
         model = stack.enter_context(load_model(request, _MANY_SLICES))
         watched = _Watch(request, folder, model, ready_decoders(decoders), written)
-        changes = watchfiles.watch(
-            folder,
-            watch_filter=None,
-            debounce=_GROUP_MS,
-            rust_timeout=_TICK_MS,
-            yield_on_timeout=True,
-            force_polling=True if request.poll else None,
-            poll_delay_ms=_POLL_MS,
-            ignore_permission_denied=True,
-        )
         try:
             with _ended_by_sigterm():
                 # It watches before the first look: nothing can come between the two.
-                for changed in changes:
-                    watched.look({Path(path) for _, path in changed})
+                for changed in _changes(watchfiles, folder, request.poll):
+                    watched.look(changed)
         finally:
             watched.summarise()
     return 0
+
+
+def _changes(watchfiles: ModuleType, folder: Path, poll: bool) -> Iterator[set[Path]]:
+    """Yield what changed, and nothing where for a while nothing did."""
+    changes = watchfiles.watch(
+        folder,
+        watch_filter=None,
+        debounce=_GROUP_MS,
+        rust_timeout=_TICK_MS,
+        yield_on_timeout=True,
+        force_polling=True if poll else None,
+        poll_delay_ms=_POLL_MS,
+        ignore_permission_denied=True,
+    )
+    while True:
+        try:
+            changed = next(changes)
+        except (OSError, RuntimeError) as error:
+            raise WatchError(
+                f"{folder} cannot be watched ({error}); try --poll, and see that it is there"
+            ) from error
+        yield {Path(path) for _, path in changed}
 
 
 def _checked(request: ClassifyRequest) -> tuple[Path, Path]:
@@ -150,6 +168,8 @@ class _Watch:
         print(f"{counts['classified']} slices classified{failed}. {RESEARCH_USE}", file=sys.stderr)
 
     def _is_hidden(self, path: Path) -> bool:
+        if not path.is_relative_to(self._folder):
+            return True
         return any(part.startswith(".") for part in path.relative_to(self._folder).parts)
 
     def _note_all(self, folder: Path) -> None:

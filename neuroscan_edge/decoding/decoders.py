@@ -17,7 +17,7 @@ from neuroscan_edge.decoding.messages import (
     receive_prepared,
     send_request,
 )
-from neuroscan_edge.decoding.nursery import ABANDON, ANSWER, BURY, EXPECT_DICOM, ORDER, READY, START
+from neuroscan_edge.decoding.orders import ABANDON, ANSWER, BURY, EXPECT_DICOM, ORDER, READY, START
 from neuroscan_edge.decoding.preparing import Preparation, Prepared, failure
 from neuroscan_edge.errors import NeuroScanError, SpecError
 

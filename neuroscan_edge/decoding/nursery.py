@@ -11,21 +11,22 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 
 from PIL import Image
 
+from neuroscan_edge.decoding.orders import (
+    ABANDON,
+    ANSWER,
+    BURY,
+    EXPECT_DICOM,
+    ORDER,
+    READY,
+    START,
+)
 from neuroscan_edge.decoding.preparing import Decode
 from neuroscan_edge.decoding.worker import Confinement, work
-
-READY = b"R"
-START, BURY, ABANDON, EXPECT_DICOM = b"S", b"B", b"A", b"D"
-ORDER = struct.Struct("<ci")
-"""What to do, and with which process: start one, with a socket; say how one ended; drop one."""
-ANSWER = struct.Struct("<i")
-"""A process' number, or how it ended: above 0 an exit code, below 0 a signal, 0 unknown."""
 
 _BURIAL_S = 2.0
 

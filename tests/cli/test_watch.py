@@ -174,3 +174,65 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     done = neuroscan_edge("classify", *given, "--model", bundle.folder)
     assert done.returncode == 2
     assert reason in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_watched_is_said(scans, bundle, incoming, tmp_path, monkeypatch):
+    import watchfiles
+
+    from neuroscan_edge.classification import ClassifyRequest
+    from neuroscan_edge.watching import WatchError, watch
+
+    def refuse(*arguments, **options):
+        raise OSError("OS file watch limit reached")
+        yield
+
+    monkeypatch.setattr(watchfiles, "watch", refuse)
+    request = ClassifyRequest(
+        (), str(bundle.folder), tmp_path / "r.jsonl", isolate=False, watch=incoming
+    )
+    with pytest.raises(WatchError, match="limit reached.*--poll"):
+        watch(request)
+
+
+def test_files_that_give_no_data_are_tried_again(scans, bundle, incoming, tmp_path, monkeypatch):
+    import watchfiles
+
+    from neuroscan_edge import watching as module
+    from neuroscan_edge.classification import ClassifyRequest
+    from neuroscan_edge.pipeline import StalledError
+
+    for path in arriving(scans, 6):
+        shutil.copy(path, incoming)
+    output = tmp_path / "r.jsonl"
+    calls = []
+    real = module.classify_batches
+
+    def stalls_once(files, *arguments, **options):
+        calls.append(len(files))
+        for batch in real(files, *arguments, **options):
+            yield batch
+            if len(calls) == 1:
+                raise StalledError("3 files in a row gave no data")
+
+    def ticks(*arguments, **options):
+        while len(rows(output)) < 6:
+            time.sleep(0.01)
+            yield set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "classify_batches", stalls_once)
+    monkeypatch.setattr(watchfiles, "watch", ticks)
+    request = ClassifyRequest(
+        (),
+        str(bundle.folder),
+        output,
+        isolate=False,
+        batch_size=2,
+        watch=incoming,
+        settle_s=0.05,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        module.watch(request)
+    assert calls == [6, 4]
+    names = Counter(Path(row["path"]).name for row in rows(output))
+    assert names == {path.name: 1 for path in arriving(scans, 6)}
