@@ -1,5 +1,6 @@
 """``neuroscan-edge classify``."""
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -87,6 +88,9 @@ def classify(
     with exit_codes():
         if not scans and watch is None:
             raise UsageError("Missing argument: give scans, folders of them, or --watch FOLDER")
+        # NumPy would start threads that nothing here uses, and a process with threads cannot be
+        # forked for its decoders: see neuroscan_edge.decoding.nursing.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from neuroscan_edge.classification import ClassifyRequest, run
 
         request = ClassifyRequest(

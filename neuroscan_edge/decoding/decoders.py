@@ -4,8 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from neuroscan_edge.decoding.messages import (
     receive_prepared,
     send_request,
 )
+from neuroscan_edge.decoding.nursing import Nursing, open_nursery
 from neuroscan_edge.decoding.orders import ABANDON, ANSWER, BURY, EXPECT_DICOM, ORDER, READY, START
 from neuroscan_edge.decoding.preparing import Preparation, Prepared, failure
 from neuroscan_edge.errors import NeuroScanError, SpecError
@@ -26,12 +25,6 @@ MEMORY_BYTES = 4 << 30
 """Address space of a decoder process at most; a machine with less than twice that gives half."""
 
 _START_S = 30.0
-_PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[4:]; "
-    "from neuroscan_edge.decoding.nursery import main; main(sys.argv[1:4])"
-)
-# One file is decoded at a time, by one thread.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class DecodersNotAvailableError(NeuroScanError):
@@ -199,10 +192,7 @@ class Decoders:
                 worker.channel.close()
             self._idle.clear()
             self._control.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._nursery.wait(timeout=1.0)
-            return
-        self._nursery.kill()
+        self._nursery.end()
 
     def _attempt(
         self, path: Path, preparation: Preparation, cancelled: threading.Event
@@ -258,9 +248,8 @@ class Decoders:
             return self._fork()
         except (OSError, EOFError):
             # The nursery was killed; nothing of the run is lost with it.
-            self._nursery.kill()
-            self._nursery.wait()
             self._control.close()
+            self._nursery.end()
             self._ready = False
             self._nursery, self._control = self._open()
         try:
@@ -330,35 +319,14 @@ class Decoders:
         if self._dicom:
             self._control.sendall(ORDER.pack(EXPECT_DICOM, 0))
 
-    def _open(self) -> tuple["subprocess.Popen[bytes]", socket.socket]:
-        if not (hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.executable):
-            raise DecodersNotAvailableError("this system has no processes that can be forked")
+    def _open(self) -> tuple[Nursing, socket.socket]:
         memory = min(self.options.memory_bytes, _half_of_memory())
         try:
-            here, there = socket.socketpair()
+            return open_nursery(memory, self.options.decode)
         except OSError as error:
-            raise DecodersNotAvailableError(f"there is no socket ({error.strerror})") from error
-        number = str(there.fileno())
-        command = [sys.executable, "-c", _PROGRAM, number, str(memory), self.options.decode]
-        try:
-            with there:
-                nursery = subprocess.Popen(
-                    [*command, *sys.path],
-                    pass_fds=(there.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    # Decoders in C complain there of what they read, and quote it.
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, **_ONE_THREAD},
-                    # A terminal's interrupt is for the run, not for its decoders.
-                    start_new_session=True,
-                )
-        except OSError as error:
-            here.close()
             raise DecodersNotAvailableError(
                 f"processes cannot be started ({error.strerror})"
             ) from error
-        return nursery, here
 
 
 def _sleeps(process: int) -> bool:

@@ -127,6 +127,7 @@ def main(arguments: list[str]) -> None:
     """Run with the number of the control socket, the memory limit in bytes, and the decoder."""
     # The run's process answers interrupts, and this one ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     descriptor, memory_bytes, decoder = arguments
     control = socket.socket(fileno=int(descriptor))
     try:

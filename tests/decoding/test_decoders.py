@@ -197,10 +197,13 @@ def test_closing_leaves_no_process(tmp_path):
     assert wait_for(lambda: children(os.getpid()) <= before)
 
 
-def test_a_killed_run_leaves_no_decoder_even_a_stuck_one(tmp_path):
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_killed_run_leaves_no_decoder_even_a_stuck_one(tmp_path, forked):
     path = named(tmp_path, "waits-1")
     code = f"""
-import sys, threading
+import sys, threading, time
+if not {forked}:
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from neuroscan_edge.decoding import *
@@ -210,10 +213,18 @@ there.wait_until_ready()
 print("ready", flush=True)
 there.prepare(Path({str(path)!r}), Preparation(Preprocessing()))
 """
-    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
     assert running.stdout.readline() == b"ready\n"
     assert wait_for(lambda: len(children(running.pid)) == 2)
     family = children(running.pid)
+    # A copy has the command of what it is copied from.
+    commands = {Path(f"/proc/{each}/cmdline").read_bytes() for each in (running.pid, *family)}
+    assert len(commands) == (1 if forked else 2)
     running.kill()
     running.wait()
     running.stdout.close()
@@ -241,12 +252,14 @@ def test_one_process_is_used_again(tmp_path):
 
 
 def test_where_no_process_starts_that_is_said(monkeypatch):
+    monkeypatch.setattr("neuroscan_edge.decoding.nursing._has_one_thread", lambda: False)
     monkeypatch.setattr(sys, "executable", str(ROOT / "no-such-python"))
     with pytest.raises(DecodersNotAvailableError, match="cannot be started"):
         Decoders()
 
 
 def test_without_processes_a_run_goes_on_in_this_one_and_says_so(monkeypatch, capsys):
+    monkeypatch.setattr("neuroscan_edge.decoding.nursing._has_one_thread", lambda: False)
     monkeypatch.setattr(sys, "executable", str(ROOT / "no-such-python"))
     with contextlib.ExitStack() as stack:
         assert start_decoders(DecoderOptions(), stack) is None
