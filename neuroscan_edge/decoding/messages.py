@@ -25,6 +25,7 @@ from neuroscan_edge.spec import MAX_SIDE, Preprocessing
 
 _LENGTH = struct.Struct("<I")
 _HEADER_LIMIT_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 17
 
 _UInt8 = npt.NDArray[np.uint8]
 
@@ -44,6 +45,9 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        # What was received and not yet read: a slice comes in one piece, with its header.
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._ahead = memoryview(b"")
         self._deadline: float | None = None
 
     def set_deadline(self, seconds: float | None) -> None:
@@ -53,11 +57,10 @@ class Channel:
     def send(self, header: Mapping[str, Any], arrays: Sequence[_UInt8] = ()) -> None:
         """Send a header and C-contiguous arrays."""
         text = json.dumps(header, separators=(",", ":")).encode()
+        # At once: every piece would wake the other side.
+        pieces = [_LENGTH.pack(len(text)), text, *(array.tobytes() for array in arrays)]
         self._end.settimeout(self._remaining())
-        self._end.sendall(_LENGTH.pack(len(text)) + text)
-        for array in arrays:
-            self._end.settimeout(self._remaining())
-            self._end.sendall(array.data.cast("B"))
+        self._end.sendall(b"".join(pieces))
 
     def receive(self) -> Any:
         """Return the next header.
@@ -99,17 +102,28 @@ class Channel:
         self._end.close()
 
     def _read(self, buffer: Any) -> Any:
-        view = memoryview(buffer)
-        while view:
-            self._end.settimeout(self._remaining())
-            try:
-                count = self._end.recv_into(view)
-            except ConnectionError as error:
-                raise EOFError from error
-            if not count:
-                raise EOFError
-            view = view[count:]
+        wanted = memoryview(buffer)
+        while wanted:
+            count = min(len(wanted), len(self._ahead))
+            if count:
+                wanted[:count] = self._ahead[:count]
+                self._ahead = self._ahead[count:]
+            elif len(wanted) >= len(self._buffer):
+                count = self._receive_into(wanted)
+            else:
+                self._ahead = memoryview(self._buffer)[: self._receive_into(self._buffer)]
+            wanted = wanted[count:]
         return buffer
+
+    def _receive_into(self, buffer: Any) -> int:
+        self._end.settimeout(self._remaining())
+        try:
+            count = self._end.recv_into(buffer)
+        except ConnectionError as error:
+            raise EOFError from error
+        if not count:
+            raise EOFError
+        return count
 
     def _remaining(self) -> float | None:
         if self._deadline is None:

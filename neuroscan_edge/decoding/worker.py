@@ -21,6 +21,11 @@ from neuroscan_edge.decoding.preparing import Decode, Preparation, Preprocess, p
 
 _PR_SET_PDEATHSIG = 1
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
+"""Memory that a process keeps between files rather than give it back and have it cleared anew,
+which takes a third of the time of decoding a common slice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
@@ -56,6 +61,7 @@ def work(end: socket.socket, decode: Decode) -> None:
     """Decode what is asked for until the other side is gone."""
     # There is a process for every core that may decode.
     cv2.setNumThreads(1)
+    _keep_memory()
     channel = Channel(end)
     known: tuple[Preparation, Preprocess] | None = None
     while True:
@@ -68,6 +74,14 @@ def work(end: socket.socket, decode: Decode) -> None:
         for item in prepare_file(path, preparation, decode, known[1]):
             send_prepared(channel, item)
         send_end(channel)
+
+
+def _keep_memory() -> None:
+    # Only the GNU C library has it.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _end_with(parent: int) -> None:
