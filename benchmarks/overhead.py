@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import psutil
 
 from neuroscan_edge._optional import require
 from neuroscan_edge.bench.library import Library
@@ -16,6 +17,7 @@ from neuroscan_edge.bench.statistics import interval
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, SystemUnderTest
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.cpu_form import load_cpu_int8
+from neuroscan_edge.decoding import Decoders
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
@@ -39,9 +41,9 @@ def _files_over_bytes(
     bundle: Bundle, library: Library, name: RuntimeName, rounds: int
 ) -> dict[str, Any]:
     """Compare files to results with bytes to probabilities, the same runtime, in turns."""
-    with _open(bundle, name, AUTO_BATCH) as runtime:
+    with Decoders() as decoders, _open(bundle, name, AUTO_BATCH) as runtime:
         files: SystemUnderTest = FilesSystem(
-            library.files, bundle, runtime, usable_cores(), AUTO_BATCH
+            library.files, bundle, runtime, usable_cores(), AUTO_BATCH, decoders=decoders
         )
         slices: SystemUnderTest = BytesSystem(library.slices, runtime, AUTO_BATCH)
 
@@ -110,9 +112,15 @@ def _in_turns(ours: Callable[[], None], theirs: Callable[[], None], rounds: int)
 
 
 def _spent(run: Callable[[], None]) -> tuple[float, float]:
-    started, worked = time.perf_counter(), time.process_time()
+    started, worked = time.perf_counter(), _worked()
     run()
-    return time.perf_counter() - started, time.process_time() - worked
+    return time.perf_counter() - started, _worked() - worked
+
+
+def _worked() -> float:
+    """Return the seconds of cores that this process and its decoders have taken."""
+    others = psutil.Process().children(recursive=True)
+    return time.process_time() + sum(sum(each.cpu_times()[:2]) for each in others)
 
 
 def _summary(ratios: list[float]) -> dict[str, float]:

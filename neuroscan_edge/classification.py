@@ -1,32 +1,41 @@
 """A whole classification run: find, classify, write, and say how it went."""
 
 import contextlib
-import errno
 import os
 import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from neuroscan_edge._files import whole_file
-from neuroscan_edge.bundle import find_bundle, open_bundle
-from neuroscan_edge.errors import EXIT_INCOMPLETE, OutputError, UsageError
+from neuroscan_edge.arrivals import SETTLE_S
+from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, start_decoders
+from neuroscan_edge.decoding.decoders import DEFAULT_TIMEOUT_S
+from neuroscan_edge.errors import EXIT_INCOMPLETE, SpecError, UsageError
 from neuroscan_edge.findings import Decision
 from neuroscan_edge.grouping import Groups
+from neuroscan_edge.heatmaps import heatmap_folder
+from neuroscan_edge.loading import load_model
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.parity import require_certified, standing
-from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS, PipelineOptions, classify_files
+from neuroscan_edge.pipeline import (
+    MOST_WORKERS,
+    PipelineOptions,
+    Position,
+    classify_batches,
+)
 from neuroscan_edge.results import FORMATS, Record
 from neuroscan_edge.results.arrangement import Arrangement, arranged
 from neuroscan_edge.results.writing import PARQUET, record_writer
-from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
+from neuroscan_edge.run_identity import parallelism_of, run_identity
 from neuroscan_edge.scans import Discovery, find_scans
+from neuroscan_edge.scans.dicom_signature import SUFFIXES as DICOM_SUFFIXES
 from neuroscan_edge.spec import RESEARCH_USE, Precision, PreprocessOn, RuntimeName
+from neuroscan_edge.standard_output import StandardOutput
+from neuroscan_edge.unfinished import UnfinishedOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,21 @@ class ClassifyRequest:
         Whether to refuse what no certificate in the bundle is of.
     arrangement : Arrangement
         The order of the rows, and those of series and studies.
+    heatmaps : Path or None
+        Folder for a picture of each classified slice; made if it is not there.
+    file_timeout_s : float
+        Seconds to decode one file; 0 waits for ever.
+    isolate : bool
+        Whether files are decoded in processes of their own.
+    resume, restart : bool
+        Whether to continue the run that left a journal beside the output, or to drop it.
+    watch : Path or None
+        A folder whose files are classified as they arrive, in place of `inputs`; see
+        `neuroscan_edge.watching.watch`.
+    settle_s : float
+        Seconds in which a file there must not change before it is read.
+    poll : bool
+        Whether to look there again and again, as network folders need, rather than be told.
     """
 
     inputs: tuple[Path, ...]
@@ -72,6 +96,48 @@ class ClassifyRequest:
     preprocess: PreprocessOn = PreprocessOn.AUTO
     require_certificate: bool = False
     arrangement: Arrangement = field(default_factory=Arrangement)
+    heatmaps: Path | None = None
+    file_timeout_s: float = DEFAULT_TIMEOUT_S
+    isolate: bool = True
+    resume: bool = False
+    restart: bool = False
+    watch: Path | None = None
+    settle_s: float = SETTLE_S
+    poll: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.settle_s < 1e6:
+            raise SpecError(f"the settling time is {self.settle_s:g} s; give 0 or more")
+
+
+_OTHERWISE_COMPARED = frozenset(
+    {
+        "inputs",
+        "model",
+        "output",
+        "output_format",
+        "precision",
+        "batch_size",
+        "threads",
+        "runtime",
+        "engine",
+        "preprocess",
+    }
+)
+_WITHOUT_EFFECT = frozenset(
+    {
+        "workers",
+        "require_certificate",
+        "file_timeout_s",
+        "isolate",
+        "resume",
+        "restart",
+        "watch",
+        "settle_s",
+        "poll",
+    }
+)
+"""Parts of a request that a run may be continued without, or with others: no result differs."""
 
 
 def run(request: ClassifyRequest) -> int:
@@ -84,63 +150,102 @@ def run(request: ClassifyRequest) -> int:
     CertificateError
         If a certificate is required and there is none of what would run.
     OutputError
-        If writing fails on the way; no half-written file is left.
+        If writing fails on the way; what is done is kept in a journal beside the output.
+    JournalError
+        If another run writes there, or a run to be continued was another.
+    StalledError
+        If the files' disk or network does not answer.
     """
     form = _format_name(request)
+    if request.output is None and (request.resume or request.restart):
+        raise UsageError("only results in a file can be continued; give --output")
     workers = request.workers or min(usable_cores(), MOST_WORKERS)
-    options = PipelineOptions(request.batch_size, workers)
-    found = find_scans(request.inputs)
-    if not found.files:
-        raise UsageError(_nothing(request.inputs, found))
-    if request.output is not None:
-        _check_output(request.output, found.files)
-    bundle = open_bundle(find_bundle(request.model))
-    request.arrangement.check(bundle.labels)
-    runtime_options = RuntimeOptions(
-        request.precision,
-        request.threads,
-        request.runtime,
-        request.engine,
-        request.batch_size or None,
-        request.preprocess,
-    )
-    choice = choose_runtime(bundle, runtime_options)
-    certified = standing(bundle, choice)
-    print(f"{choice}; {certified}", file=sys.stderr)
-    if request.require_certificate:
-        require_certified(certified)
-    if choice.cuda or choice.installed.name.on_gpu:
-        print("warming up; the first time on a GPU kernels are compiled", file=sys.stderr)
-    batch_size = min(request.batch_size or AUTO_BATCH, len(found.files))
-    tuned = tune(bundle, choice, runtime_options, batch_size=batch_size, slices=len(found.files))
-    groups = Groups(request.arrangement.grouping)
-    counts: Counter[str] = Counter()
-    opened = open_choice(bundle, choice, tuned.options)
-    with (
-        opened as runtime,
-        _sink(request.output) as write,
-        record_writer(form, bundle.labels, write) as add,
-        _progress(len(found.files), to_terminal=request.output is not None) as advance,
-    ):
-        place = runtime.info.preprocessing
-        print(f"preprocessing on {place}", file=sys.stderr)
+    options = PipelineOptions(request.batch_size, workers, heatmaps=request.heatmaps is not None)
+    with contextlib.ExitStack() as stack:
+        # Their imports go on while the model is loaded.
+        decoders = None
+        if request.isolate:
+            decoders = start_decoders(DecoderOptions(request.file_timeout_s), stack)
+        found = find_scans(request.inputs)
+        if not found.files:
+            raise UsageError(_nothing(request.inputs, found))
+        if decoders and any(path.suffix.lower() in DICOM_SUFFIXES for path in found.files):
+            decoders.expect_dicom()
+        output: UnfinishedOutput | StandardOutput = StandardOutput()
+        if request.output is not None:
+            _check_output(request.output, found.files)
+            unfinished = UnfinishedOutput(
+                request.output, resume=request.resume, restart=request.restart
+            )
+            output = stack.enter_context(unfinished)
+        return _classify(request, found, form, options, decoders, output)
 
-        def records() -> Iterator[Record]:
-            path = None
-            for result in classify_files(found.files, bundle, runtime, options):
-                counts[str(result.decision or "failed")] += 1
-                advance(result.provenance.path != path)
-                path = result.provenance.path
-                yield replace(result, certified=certified.certified).to_json()
 
-        for record in arranged(records(), request.arrangement, groups):
-            add(record)
-        if runtime.info.preprocessing != place:
-            print(f"preprocessing was on {runtime.info.preprocessing}", file=sys.stderr)
+def _classify(
+    request: ClassifyRequest,
+    found: Discovery,
+    form: str,
+    options: PipelineOptions,
+    decoders: Decoders | None,
+    output: UnfinishedOutput | StandardOutput,
+) -> int:
+    begun = None if output.request is None else parallelism_of(output.request)
+    with load_model(request, len(found.files), begun) as model:
+        bundle, runtime = model.bundle, model.runtime
+        request.arrangement.check(bundle.labels)
+        decoders = ready_decoders(decoders)
+        others = _others(request) | {"the format": form, "certified": model.certified}
+        identity = run_identity(found.files, bundle, runtime, model.options, options, others)
+        kept = output.begin(identity)
+        counts = Counter(kept.counts)
+        start = kept.position
+        if start != Position():
+            print(f"continuing after {start.files} of {len(found.files)} files", file=sys.stderr)
+        batches = classify_batches(
+            found.files, bundle, runtime, options, decoders=decoders, start=start
+        )
+        groups = Groups(request.arrangement.grouping)
+
+        def write_all(rows: Iterator[Record], write: Callable[[bytes], object]) -> None:
+            with record_writer(form, bundle.labels, write) as add:
+                for row in arranged(rows, request.arrangement, groups):
+                    add(row)
+
+        with (
+            contextlib.closing(batches),
+            _progress(len(found.files), start.files, request.output is not None) as advance,
+            heatmap_folder(request.heatmaps, counts.total()) as draw,
+        ):
+
+            def rows() -> Iterator[Record]:
+                for batch in batches:
+                    done = []
+                    for result in draw(batch):
+                        counts[str(result.decision or "failed")] += 1
+                        done.append(replace(result, certified=model.certified).to_json())
+                    output.commit(done, batch.after, counts)
+                    advance(batch.after.files)
+                    yield from done
+
+            if isinstance(output, StandardOutput):
+                write_all(rows(), output.write)
+            else:
+                for _ in rows():
+                    pass
+        if isinstance(output, StandardOutput):
+            output.finish()
+        else:
+            output.finish(write_all)
     _summarise(counts, found, request.output)
     if groups.ungrouped:
         print(_ungrouped(groups), file=sys.stderr)
     return EXIT_INCOMPLETE if counts["failed"] else 0
+
+
+def _others(request: ClassifyRequest) -> dict[str, str]:
+    """Return the parts of a request that results depend on by themselves."""
+    names = {each.name for each in fields(request)} - _OTHERWISE_COMPARED - _WITHOUT_EFFECT
+    return {name.replace("_", " "): str(getattr(request, name)) for name in sorted(names)}
 
 
 def _format_name(request: ClassifyRequest) -> str:
@@ -173,28 +278,6 @@ def _nothing(inputs: tuple[Path, ...], found: Discovery) -> str:
     return f"there are no scans in {where}{skipped}; give DICOM, PNG, JPEG, TIFF, BMP or WebP"
 
 
-@contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[Callable[[bytes], None]]:
-    """Open the results' destination; a file appears only if the block succeeds."""
-    if output is None:
-        yield _write_to_stdout
-        _write_to_stdout(b"", flush=True)
-        return
-    # A link stays a link: what it names is replaced.
-    target = output.resolve()
-    try:
-        with whole_file(target) as file:
-
-            def write(data: bytes) -> None:
-                with _write_errors(output):
-                    file.write(data)
-
-            yield write
-            write(b"")
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
 def _check_output(output: Path, inputs: Sequence[Path]) -> None:
     if not os.path.isdir(output.parent):
         raise UsageError(f"{output.parent} is not a folder; make it or write elsewhere")
@@ -211,49 +294,10 @@ def _check_output(output: Path, inputs: Sequence[Path]) -> None:
 
 
 @contextlib.contextmanager
-def _write_errors(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _unwritable(output: Path, error: OSError) -> OutputError:
-    hint = "free some space" if error.errno == errno.ENOSPC else "check disk and permissions"
-    return OutputError(
-        f"{output} cannot be written ({error.strerror}); {hint} and run again. "
-        "No partial file was left"
-    )
-
-
-def _write_to_stdout(data: bytes, *, flush: bool = False) -> None:
-    try:
-        if hasattr(sys.stdout, "buffer"):
-            # Bytes: file names need not be text, nor the terminal's encoding UTF-8.
-            sys.stdout.buffer.write(data)
-        else:
-            # A notebook's standard output takes text alone.
-            sys.stdout.write(data.decode("utf-8", "replace"))
-        if flush or sys.stdout.isatty():
-            sys.stdout.flush()
-    except BrokenPipeError as error:
-        _silence_stdout()
-        raise OutputError("the reader of the results closed the pipe before the end") from error
-    except OSError as error:
-        _silence_stdout()
-        raise OutputError(f"results cannot be written: {error.strerror}") from error
-
-
-def _silence_stdout() -> None:
-    # What is still buffered would fail again when the interpreter flushes it at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _progress(total: int, *, to_terminal: bool) -> Iterator[Callable[[bool], None]]:
+def _progress(total: int, done: int, to_file: bool) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
     # A bar between the rows of a table would tear both.
-    shown = console.is_terminal and (to_terminal or not sys.stdout.isatty())
+    shown = console.is_terminal and (to_file or not sys.stdout.isatty())
     columns = (
         TextColumn("classifying"),
         BarColumn(),
@@ -262,17 +306,18 @@ def _progress(total: int, *, to_terminal: bool) -> Iterator[Callable[[bool], Non
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
-        task = progress.add_task("", total=total, rate="")
+        task = progress.add_task("", total=total, completed=done, rate="")
 
-        def advance(new_file: bool) -> None:
+        def advance(files: int) -> None:
             speed = progress.tasks[0].speed
             rate = f"{speed:.0f} files/s" if speed else ""
-            progress.update(task, advance=int(new_file), rate=rate)
+            progress.update(task, completed=files, rate=rate)
 
         yield advance
 
 
-def _summarise(counts: Counter[str], found: Discovery, output: Path | None) -> None:
+def counted(counts: Counter[str]) -> str:
+    """Say how many slices were classified, referred, rejected and failed, by their decisions."""
     referred = counts[Decision.REFER]
     classified = counts[Decision.ANSWER] + referred
     parts = [f"{classified} {'slice' if classified == 1 else 'slices'} classified"]
@@ -282,7 +327,10 @@ def _summarise(counts: Counter[str], found: Discovery, output: Path | None) -> N
         parts.append(f"{counts[Decision.REJECTED]} rejected")
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
-    if found.skipped:
-        parts.append(f"{found.skipped} other files passed over")
+    return ", ".join(parts)
+
+
+def _summarise(counts: Counter[str], found: Discovery, output: Path | None) -> None:
+    skipped = f", {found.skipped} other files passed over" if found.skipped else ""
     where = f" -> {output}" if output else ""
-    print(f"{', '.join(parts)}{where}. {RESEARCH_USE}", file=sys.stderr)
+    print(f"{counted(counts)}{skipped}{where}. {RESEARCH_USE}", file=sys.stderr)

@@ -199,6 +199,7 @@ class _Group:
             "level": self._level,
             "risk": None if probabilities is None else tumour_probability(probabilities),
             "schema": RESULT_SCHEMA,
+            "heatmap": None,
             "aggregated": self._grouping.aggregate.stated,
             "aggregated_from": taken,
             "slices": self._added,

@@ -1,10 +1,12 @@
-"""Scans in, results out: decoding in threads, batches in order, memory bounded.
+"""Scans in, results out: decoding ahead, batches in order, memory bounded.
 
-Worker threads decode and preprocess files ahead of the model, at most a window of them; the calling
-thread assembles batches and runs the model, during which the workers go on. Where the runtime
-preprocesses on its device, the workers only decode.
+Threads have files decoded and preprocessed ahead of the model, in decoder processes where there are
+such, at most a window of them; the calling thread assembles batches and runs the model, during
+which the others go on. Where the runtime preprocesses on its device, files are only decoded.
 """
 
+import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,30 +18,36 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.errors import NeuroScanError, RejectedScanError, ScanError, SpecError
-from neuroscan_edge.findings import Finding
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.preprocess.packing import check_slice
+from neuroscan_edge.decoding import Decoders, Preparation, Prepared
+from neuroscan_edge.decoding.preparing import Decode, Preprocess, prepare_file
+from neuroscan_edge.errors import NeuroScanError, SpecError
 from neuroscan_edge.results import Result
-from neuroscan_edge.runtimes.base import Probabilities, RawSliceRuntime, Runtime
-from neuroscan_edge.scans import Limits, Provenance, Scan, ScanFault, read_scans
-from neuroscan_edge.scans.quality import QualityThresholds, examine
+from neuroscan_edge.runtimes.base import JudgingRuntime, Outputs, RawSliceRuntime, Runtime
+from neuroscan_edge.scans import Limits, read_scans
+from neuroscan_edge.scans.quality import QualityThresholds
 from neuroscan_edge.spec import MAX_BATCH
 
 MOST_WORKERS = 16
-"""Decoding threads that are started without being asked for."""
+"""Decoders that are started without being asked for."""
 
 AUTO_BATCH = 16
 """Beyond this the CPU gains nothing and memory grows by some 10 MB a slice."""
 
-RAW_PIXELS = 1 << 22
-"""Pixels of one file that wait for the GPU as they are; what exceeds them is resized before."""
+STALLED_IN_A_ROW = 3
+"""Files that give no data in time, one after another, before a run takes the folder for gone."""
+
+_SLICES_AHEAD = 512
+"""Slices that are ready beyond which no further file is begun: a file may hold a thousand."""
 
 _UInt8 = npt.NDArray[np.uint8]
 
 
 class NonFiniteOutputError(NeuroScanError):
     """The model returned values that are not probabilities."""
+
+
+class StalledError(NeuroScanError):
+    """The files' disk or network does not answer: going on would make errors of all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +59,20 @@ class PipelineOptions:
     batch_size : int
         Slices a batch at most, 1 to 1024; 0 chooses.
     workers : int
-        Threads that decode and preprocess, 1 to 64.
+        Files that are decoded and preprocessed at the same time, 1 to 64.
     limits : Limits
         Inputs to refuse.
-    quality : QualityThresholds
-        From where on pixels are found fault with.
+    quality : QualityThresholds or None
+        From where on pixels are found fault with; None takes the bundle's.
+    heatmaps : bool
+        Whether each result comes with what can be drawn of it; the runtime must give heatmaps.
     """
 
     batch_size: int = 0
     workers: int = 2
     limits: Limits = Limits()
-    quality: QualityThresholds = QualityThresholds()
+    quality: QualityThresholds | None = None
+    heatmaps: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= MAX_BATCH:
@@ -83,14 +94,14 @@ class Steps:
         takes: the bytes that the graph reads, or a slice that its device preprocesses. Called from
         several threads.
     compute : callable
-        The runtime: N slices to (N, classes) float32.
+        The runtime: N slices to all that it gives of them.
     conclude : callable
         A result from a row of probabilities or an error.
     """
 
-    decode: Callable[[Path, Limits], Iterator[Scan | ScanFault]]
-    preprocess: Callable[[_UInt8, int], _UInt8]
-    compute: Callable[[list[_UInt8]], Probabilities]
+    decode: Decode
+    preprocess: Preprocess
+    compute: Callable[[list[_UInt8]], Outputs]
     conclude: Callable[..., Result]
 
 
@@ -99,13 +110,65 @@ WrapSteps = Callable[[Steps], Steps]
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A slice ready for the runtime, or the reason why it is not."""
+class Position:
+    """How far a run has come.
 
-    provenance: Provenance
-    pixels: _UInt8 | None
-    error: str | None = None
-    findings: tuple[Finding, ...] = ()
+    Parameters
+    ----------
+    files : int
+        Those that are wholly done, from the first.
+    rows : int
+        Results of the next file that are done.
+    """
+
+    files: int = 0
+    rows: int = 0
+
+
+_BEGINNING = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What an overlay is drawn from.
+
+    Parameters
+    ----------
+    pixels : (H, W) uint8
+        The slice as decoded.
+    heatmaps : (C, h, w) float32
+        Of every class.
+    """
+
+    pixels: _UInt8
+    heatmaps: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one call of the model gave, and the errors that stood between its slices.
+
+    Parameters
+    ----------
+    results : tuple of Result
+        In order.
+    after : Position
+        Where the next batch begins.
+    drawings : tuple of Drawing or None
+        Of each result, where heatmaps were asked for and it is of a classified slice.
+    """
+
+    results: tuple[Result, ...]
+    after: Position
+    drawings: tuple[Drawing | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A slice or an error, and where the next one is."""
+
+    item: Prepared
+    after: Position
 
 
 def classify_files(
@@ -114,6 +177,7 @@ def classify_files(
     runtime: Runtime,
     options: PipelineOptions | None = None,
     wrap: WrapSteps | None = None,
+    decoders: Decoders | None = None,
 ) -> Generator[Result, None, None]:
     """Classify files in order, one result a slice; an unreadable file gives an error result.
 
@@ -128,146 +192,219 @@ def classify_files(
     options : PipelineOptions, optional
         Batch size, workers, limits.
     wrap : callable, optional
-        Given the steps, returns those to run: how benchmarks time them.
+        Given the steps, returns those to run: how benchmarks time them. Files are then decoded in
+        this process.
+    decoders : Decoders, optional
+        Processes that decode, so that a file may crash or stall its decoder and no more than that.
+        None decodes in threads of this process.
 
     Raises
     ------
     NonFiniteOutputError
         If the model returns values that are not probabilities: nothing after can be trusted.
+    StalledError
+        If files one after another give no data in time.
+    """
+    batches = classify_batches(files, bundle, runtime, options, wrap, decoders)
+    # Closing the generator early stops the workers.
+    with contextlib.closing(batches):
+        for batch in batches:
+            yield from batch.results
+
+
+def classify_batches(
+    files: Iterable[Path],
+    bundle: Bundle,
+    runtime: Runtime,
+    options: PipelineOptions | None = None,
+    wrap: WrapSteps | None = None,
+    decoders: Decoders | None = None,
+    start: Position = _BEGINNING,
+) -> Generator[Batch, None, None]:
+    """Classify files as `classify_files` does, batch by batch.
+
+    Begun again where a batch ended, it composes the same batches as if it had gone on.
+
+    Parameters
+    ----------
+    start : Position
+        What is done already, of the same files.
     """
     options = options or PipelineOptions()
     batch_size = options.batch_size or runtime.info.batch_size or AUTO_BATCH
-    steps = _steps(bundle, runtime)
+    raw = isinstance(runtime, RawSliceRuntime) and runtime.takes_raw
+    quality = options.quality or _quality(bundle)
+    preparation = Preparation(bundle.preprocessing, raw, options.limits, options.heatmaps, quality)
+    steps = _steps(preparation, runtime)
     if wrap is not None:
         steps = wrap(steps)
-    prepared = _prepare_ahead(files, steps, options, window=options.workers + batch_size)
+        decoders = None
+    cancelled = threading.Event()
+
+    def prepare(path: Path) -> list[Prepared]:
+        if decoders is not None:
+            return decoders.prepare(path, preparation, cancelled)
+        return list(prepare_file(path, preparation, steps.decode, steps.preprocess))
+
+    def cancel() -> None:
+        cancelled.set()
+        if decoders is not None:
+            decoders.release()
+
+    prepared = _prepare_ahead(files, prepare, cancel, options.workers, batch_size, start)
     # Closing the generator early stops the workers.
-    try:
-        while batch := _next_batch(prepared, batch_size):
-            yield from _classify_batch(batch, bundle, runtime, steps)
-    finally:
-        prepared.close()
+    with contextlib.closing(prepared):
+        while placed := _next_batch(prepared, batch_size):
+            items = [each.item for each in placed]
+            pairs = list(_classify_batch(items, bundle, runtime, steps))
+            results, drawings = zip(*pairs, strict=True)
+            yield Batch(results, placed[-1].after, drawings)
 
 
-def _steps(bundle: Bundle, runtime: Runtime) -> Steps:
-    cpu = CpuPreprocessor(bundle.preprocessing)
-    if isinstance(runtime, RawSliceRuntime) and runtime.takes_raw:
-        return Steps(read_scans, _raw(cpu), runtime.run_raw, Result.of)
-    return Steps(read_scans, _preprocessed(cpu), _on_stacked(runtime), Result.of)
+def _quality(bundle: Bundle) -> QualityThresholds:
+    stated = bundle.judging.quality
+    return QualityThresholds() if stated is None else QualityThresholds.from_json(stated)
 
 
-def _on_stacked(runtime: Runtime) -> Callable[[list[_UInt8]], Probabilities]:
+def _steps(preparation: Preparation, runtime: Runtime) -> Steps:
+    preprocess = preparation.preprocessor()
+    if preparation.raw and isinstance(runtime, RawSliceRuntime):
+        return Steps(read_scans, preprocess, runtime.outputs_raw, Result.of)
+    return Steps(read_scans, preprocess, _on_stacked(runtime), Result.of)
+
+
+def _on_stacked(runtime: Runtime) -> Callable[[list[_UInt8]], Outputs]:
     """Run preprocessed slices as one batch."""
-    return lambda slices: runtime(np.stack(slices)[..., None])
-
-
-def _preprocessed(cpu: CpuPreprocessor) -> Callable[[_UInt8, int], _UInt8]:
-    """Prepare slices for a runtime that takes the bytes of the graph."""
-    return lambda pixels, waiting: cpu(pixels)
-
-
-def _raw(cpu: CpuPreprocessor) -> Callable[[_UInt8, int], _UInt8]:
-    """Prepare slices for a runtime that preprocesses.
-
-    As they are, but in the model's size where they are many or large: resizing that again changes
-    nothing, so that the result is the same.
-    """
-
-    def prepare(pixels: _UInt8, waiting: int) -> _UInt8:
-        check_slice(pixels)
-        if waiting + pixels.size > RAW_PIXELS:
-            return cpu.resize(pixels)
-        # A view would keep the whole of what it was cut from.
-        return pixels if pixels.base is None else pixels.copy()
-
-    return prepare
+    if isinstance(runtime, JudgingRuntime):
+        judging = runtime
+        return lambda slices: judging.outputs(np.stack(slices)[..., None])
+    return lambda slices: Outputs(runtime(np.stack(slices)[..., None]))
 
 
 def _prepare_ahead(
-    files: Iterable[Path], steps: Steps, options: PipelineOptions, window: int
-) -> Generator[_Prepared, None, None]:
-    source = iter(files)
+    files: Iterable[Path],
+    prepare: Callable[[Path], list[Prepared]],
+    cancel: Callable[[], None],
+    workers: int,
+    batch_size: int,
+    start: Position,
+) -> Generator[_Placed, None, None]:
+    source = islice(files, start.files, None)
     opening = list(islice(source, 2))
     if len(opening) < 2:
         # Nothing to decode ahead of: handing a single file to a thread only adds to its latency.
         for path in opening:
-            yield from _prepare(path, steps, options)
+            yield from _placed(prepare(path), start.files, start.rows)
         return
-    source = chain(opening, source)
-    waiting: deque[Future[list[_Prepared]]] = deque()
-    pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+    rest = chain(opening, source)
+    window, most_ready = workers + batch_size, max(_SLICES_AHEAD, 4 * batch_size)
+    waiting: deque[Future[list[Prepared]]] = deque()
+    ready = _Count()
+
+    def prepare_and_count(path: Path) -> list[Prepared]:
+        items = prepare(path)
+        ready.add(len(items))
+        return items
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    number, skipped = start.files, start.rows
     try:
         while True:
-            for path in islice(source, window - len(waiting)):
-                waiting.append(pool.submit(_prepare, path, steps, options))
+            free = window - len(waiting) if not waiting or ready.count <= most_ready else 0
+            for path in islice(rest, free):
+                waiting.append(pool.submit(prepare_and_count, path))
             if not waiting:
                 return
-            yield from waiting.popleft().result()
+            items = waiting.popleft().result()
+            yield from _placed(items, number, skipped)
+            ready.add(-len(items))
+            number, skipped = number + 1, 0
     finally:
+        cancel()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(path: Path, steps: Steps, options: PipelineOptions) -> list[_Prepared]:
-    prepared: list[_Prepared] = []
-    waiting = 0
-    try:
-        for scan in steps.decode(path, options.limits):
-            if isinstance(scan, ScanFault):
-                prepared.append(_failed(scan.provenance, scan.error))
-                continue
-            findings = examine(scan, options.quality)
-            if any(finding.rejects for finding in findings):
-                prepared.append(_Prepared(scan.provenance, None, findings=findings))
-                continue
-            ready = steps.preprocess(scan.pixels, waiting)
-            waiting += ready.size
-            prepared.append(_Prepared(scan.provenance, ready, findings=findings))
-    except ScanError as error:
-        provenance = error.provenance or Provenance(str(path), len(prepared))
-        prepared.append(_failed(provenance, error))
-    except MemoryError:
-        provenance = Provenance(str(path), len(prepared))
-        reason = "memory: there is too little memory to decode this file; use fewer --workers"
-        prepared.append(_Prepared(provenance, None, reason))
-    return prepared
+class _Count:
+    """A number that several threads add to."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def add(self, number: int) -> None:
+        with self._lock:
+            self.count += number
 
 
-def _failed(provenance: Provenance, error: ScanError) -> _Prepared:
-    if isinstance(error, RejectedScanError):
-        return _Prepared(provenance, None, findings=(Finding(error.finding),))
-    return _Prepared(provenance, None, f"{error.kind}: {error}")
+def _placed(items: list[Prepared], number: int, skipped: int) -> Iterator[_Placed]:
+    last = len(items) - 1
+    for index, item in enumerate(items):
+        if index >= skipped:
+            after = Position(number + 1) if index == last else Position(number, index + 1)
+            yield _Placed(item, after)
 
 
-def _next_batch(prepared: Iterator[_Prepared], batch_size: int) -> list[_Prepared]:
+def _next_batch(prepared: Iterator[_Placed], batch_size: int) -> list[_Placed]:
     """Take slices up to a full batch, with the errors that stand between them."""
-    batch: list[_Prepared] = []
-    slices = 0
-    while slices < batch_size and (item := next(prepared, None)) is not None:
-        batch.append(item)
-        slices += item.pixels is not None
+    batch: list[_Placed] = []
+    slices = stalled = 0
+    while slices < batch_size and (placed := next(prepared, None)) is not None:
+        batch.append(placed)
+        slices += placed.item.pixels is not None
+        # No batch ends between errors: those of one stall are all in this one, and not written.
+        stalled = stalled + 1 if placed.item.stalled else 0
+        if stalled == STALLED_IN_A_ROW:
+            raise StalledError(
+                f"{stalled} files in a row gave no data in time, the last of them "
+                f"{placed.item.provenance.path}; check the disk or network that they lie on"
+            )
     return batch
 
 
 def _classify_batch(
-    batch: list[_Prepared], bundle: Bundle, runtime: Runtime, steps: Steps
-) -> Iterator[Result]:
+    batch: list[Prepared], bundle: Bundle, runtime: Runtime, steps: Steps
+) -> Iterator[tuple[Result, Drawing | None]]:
     slices = [item.pixels for item in batch if item.pixels is not None]
-    rows = iter(_run(slices, bundle, steps) if slices else ())
+    outputs = _run(slices, bundle, steps) if slices else None
     info = runtime.info
+    row = 0
     for item in batch:
-        probabilities = None if item.pixels is None else next(rows)
-        yield steps.conclude(
-            item.provenance, bundle, info, probabilities, item.error, item.findings
+        if item.pixels is None or outputs is None:
+            yield (
+                steps.conclude(item.provenance, bundle, info, None, item.error, item.findings),
+                None,
+            )
+            continue
+        scores, maps = outputs.outlier_scores, outputs.heatmaps
+        result = steps.conclude(
+            item.provenance,
+            bundle,
+            info,
+            outputs.probabilities[row],
+            item.error,
+            item.findings,
+            None if scores is None else scores[row],
         )
+        if maps is None or item.original is None:
+            yield result, None
+        else:
+            yield result, Drawing(item.original, maps[row])
+        row += 1
 
 
-def _run(slices: list[_UInt8], bundle: Bundle, steps: Steps) -> Probabilities:
-    probabilities = steps.compute(slices)
+def _run(slices: list[_UInt8], bundle: Bundle, steps: Steps) -> Outputs:
+    outputs = steps.compute(slices)
     wanted = (len(slices), len(bundle.labels))
-    if probabilities.shape != wanted or not np.isfinite(probabilities).all():
+    _check_values("probabilities", outputs.probabilities, wanted)
+    if outputs.outlier_scores is not None:
+        _check_values("outlier scores", outputs.outlier_scores, wanted[:1])
+    return outputs
+
+
+def _check_values(what: str, values: npt.NDArray[np.float32], wanted: tuple[int, ...]) -> None:
+    if values.shape != wanted or not np.isfinite(values).all():
         raise NonFiniteOutputError(
-            f"the model returned {probabilities.shape} values, finite: "
-            f"{bool(np.isfinite(probabilities).all())}; wanted {wanted} probabilities. "
+            f"the model returned {what} of shape {values.shape}, finite: "
+            f"{bool(np.isfinite(values).all())}; wanted {wanted}. "
             "The engine is faulty: build or copy it again"
         )
-    return probabilities

@@ -75,6 +75,36 @@ def test_growth_counts_hard_links_in_a_process_of_its_own(scans, tmp_path):
     assert not (tmp_path / "links-45").exists()
 
 
+def test_a_run_killed_at_random_moments_has_the_results_of_an_unbroken_one(
+    scans, tmp_path, monkeypatch
+):
+    import random
+
+    import endurance
+
+    monkeypatch.setattr(endurance, "KILLS", 2)
+    monkeypatch.setattr(endurance, "BAD_EVERY", 37)
+    sources = endurance.copies(scans, tmp_path / "sources")
+    model = endurance.tiny_bundle(tmp_path / "tiny")
+    place = endurance.links(sources, 400, tmp_path / "links")
+    found = endurance.kills([str(place), "--model", str(model)], 400, tmp_path, random.Random(1))
+    assert found["identical"] and found["rows"] == 400
+    assert found["twice"] == found["missing"] == found["decoders_left"] == 0
+    assert found["exit_code"] == 1 and len(found["kills"]) >= 1
+    assert max(each["decoders"] for each in found["kills"]) >= 2
+
+
+def test_growth_is_told_by_tenths():
+    import endurance
+
+    samples = [
+        {"s": each, "rows": 50 * each, "run_bytes": 100, "decoder_bytes": 200} for each in range(60)
+    ]
+    tenths = endurance.tenths(samples)
+    assert len(tenths) == 10
+    assert {part["slices_per_s"] for part in tenths} == {50}
+
+
 def test_floors_and_limits_are_computed_from_the_records():
     import tables
 

@@ -24,6 +24,7 @@ from neuroscan_edge.bench.stages import measure_stages
 from neuroscan_edge.bench.sweep import measure_sweep
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, Scope, SystemUnderTest
 from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
+from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, start_decoders
 from neuroscan_edge.errors import UsageError
 from neuroscan_edge.gpu.telemetry import GpuTelemetry, open_telemetry
 from neuroscan_edge.machine import this_machine, usable_cores
@@ -50,6 +51,7 @@ class _Opened:
     options: RuntimeOptions
     library: Library
     telemetry: GpuTelemetry | None
+    decoders: Decoders | None
     sections: dict[str, Any]
     tuned: dict[int, Tuned] = field(default_factory=dict)
 
@@ -88,7 +90,9 @@ class _Opened:
 
     def files_system(self, runtime: Runtime, batch_size: int) -> FilesSystem:
         files = self.library.files
-        return FilesSystem(files, self.bundle, runtime, self.workers, batch_size)
+        return FilesSystem(
+            files, self.bundle, runtime, self.workers, batch_size, decoders=self.decoders
+        )
 
     def sample(self, slices: int) -> None:
         if self.telemetry is not None:
@@ -139,10 +143,11 @@ def run_bench(request: BenchRequest) -> BenchRecord:
     library = open_library(
         request.inputs, bundle.preprocessing, request.samples, noise=request.noise
     )
-    with library as samples:
+    with library as samples, contextlib.ExitStack() as stack:
+        decoders = ready_decoders(start_decoders(DecoderOptions(), stack))
         telemetry, no_gpu = _watch(choice)
         sections = _opening(request, bundle, choice, samples)
-        opened = _Opened(request, bundle, choice, options, samples, telemetry, sections)
+        opened = _Opened(request, bundle, choice, options, samples, telemetry, decoders, sections)
         try:
             _measure(opened)
         except KeyboardInterrupt:

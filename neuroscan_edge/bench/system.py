@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from neuroscan_edge.bundle import Bundle
+from neuroscan_edge.decoding import Decoders
 from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.pipeline import AUTO_BATCH, PipelineOptions, WrapSteps, classify_files
 from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
@@ -68,6 +69,8 @@ class FilesSystem:
         Slices a batch of `stream`; a query is one batch.
     wrap : callable, optional
         Given to the pipeline, to time its stages.
+    decoders : Decoders or None
+        Processes that decode, as in ``classify``; None decodes in this process.
     """
 
     files: tuple[Path, ...]
@@ -76,6 +79,7 @@ class FilesSystem:
     workers: int = 2
     batch_size: int = AUTO_BATCH
     wrap: WrapSteps | None = None
+    decoders: Decoders | None = None
 
     @property
     def samples(self) -> int:
@@ -96,7 +100,9 @@ class FilesSystem:
         self, indices: Iterable[int], options: PipelineOptions
     ) -> Generator[None, None, None]:
         files = (self.files[index] for index in indices)
-        results = classify_files(files, self.bundle, self.runtime, options, self.wrap)
+        results = classify_files(
+            files, self.bundle, self.runtime, options, self.wrap, self.decoders
+        )
         for result in results:
             if result.probabilities is None:
                 # A slice that never reaches the model would make the rest look faster.

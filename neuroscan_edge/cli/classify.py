@@ -1,5 +1,6 @@
 """``neuroscan-edge classify``."""
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
+from neuroscan_edge.errors import UsageError
 from neuroscan_edge.spec import Aggregate, GroupBy, Precision, PreprocessOn, RuntimeName, SortBy
 
 
@@ -30,7 +32,9 @@ class OutputFormat(str, Enum):
 
 
 def classify(
-    scans: Annotated[list[Path], typer.Argument(help="Scans, or folders of them.")],
+    scans: Annotated[
+        list[Path] | None, typer.Argument(help="Scans, or folders of them.", show_default=False)
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Bundle folder, or the name of a shipped bundle.")
     ] = None,
@@ -56,6 +60,10 @@ def classify(
     require_certificate: Annotated[
         bool, typer.Option("--require-certificate", help="Refuse what parity has not certified.")
     ] = False,
+    heatmaps: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a picture of each slice: where it was looked at."),
+    ] = None,
     sort: Annotated[
         SortBy, typer.Option(help="risk puts the slices most likely to show a tumour first.")
     ] = SortBy.INPUT,
@@ -69,23 +77,47 @@ def classify(
         int, typer.Option(help="Slices that the row of a series or study names.")
     ] = 3,
     batch_size: Annotated[int, typer.Option(help="Slices a batch; 0 chooses.")] = 0,
-    workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
+    workers: Annotated[int, typer.Option(help="Files decoded at once; 0 chooses.")] = 0,
     threads: Annotated[
-        int, typer.Option(help="Threads of the model; 0: as measured before, else every core.")
+        int, typer.Option(help="Threads of the model; 0: as measured, else every core.")
     ] = 0,
+    file_timeout: Annotated[
+        float, typer.Option(help="Seconds to decode one file; 0 waits for ever.")
+    ] = 60.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that did not end, if there is one.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Drop what a run that did not end has done.")
+    ] = False,
+    watch: Annotated[
+        Path | None, typer.Option(help="Classify what arrives in this folder, until interrupted.")
+    ] = None,
+    settle: Annotated[
+        float, typer.Option(help="Seconds in which a file there must not change.")
+    ] = 2.0,
+    poll: Annotated[
+        bool, typer.Option("--poll", help="Look there again and again: for network folders.")
+    ] = False,
 ) -> None:
     """Classify brain-MRI slices: glioma, meningioma, pituitary tumour or no tumour.
 
     Exit code 0: every slice classified, or rejected as none that can be. 1: some could not be
-    read, or the run failed. 2: bad usage, or nothing to classify. 130: interrupted.
+    read, or the run failed. 2: bad usage, or nothing to classify. 130: interrupted, which is how
+    --watch ends.
     """
     with exit_codes():
+        if not scans and watch is None:
+            raise UsageError("Missing argument: give scans, folders of them, or --watch FOLDER")
+        # NumPy would start threads that nothing here uses, and a process with threads cannot be
+        # forked for its decoders: see neuroscan_edge.decoding.nursing.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from neuroscan_edge.classification import ClassifyRequest, run
         from neuroscan_edge.grouping import Grouping
         from neuroscan_edge.results.arrangement import Arrangement
 
         request = ClassifyRequest(
-            inputs=tuple(scans),
+            inputs=tuple(scans or ()),
             model=model,
             output=output,
             output_format=output_format.value if output_format else None,
@@ -97,6 +129,17 @@ def classify(
             engine=engine,
             preprocess=preprocess,
             require_certificate=require_certificate,
+            heatmaps=heatmaps,
             arrangement=Arrangement(sort, Grouping(group, aggregate, most_suspicious)),
+            file_timeout_s=file_timeout,
+            resume=resume,
+            restart=restart,
+            watch=watch,
+            settle_s=settle,
+            poll=poll,
         )
+        if watch is not None:
+            from neuroscan_edge.watching import watch as run_watch
+
+            raise typer.Exit(run_watch(request))
         raise typer.Exit(run(request))

@@ -25,6 +25,7 @@ _AFTER = (
     "level",
     "risk",
     "schema",
+    "heatmap",
 )
 GROUP_KEYS = (
     "aggregated",

@@ -33,7 +33,7 @@ class ParquetRows:
         If pyarrow is not installed.
     """
 
-    def __init__(self, write: Callable[[bytes], None], labels: tuple[str, ...]) -> None:
+    def __init__(self, write: Callable[[bytes], object], labels: tuple[str, ...]) -> None:
         self._arrow = require("pyarrow", extra="parquet", why="to write Parquet")
         parquet = require("pyarrow.parquet", extra="parquet", why="to write Parquet")
         self._labels = labels
@@ -73,7 +73,7 @@ class ParquetRows:
 class _Sink(io.RawIOBase):
     """A file that hands on its bytes."""
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
+    def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self.abandoned = False
 

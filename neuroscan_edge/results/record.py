@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.findings import Decision, Finding
+from neuroscan_edge.judging import decide
 from neuroscan_edge.labels import tumour_probability
 from neuroscan_edge.runtimes.base import RuntimeInfo
 from neuroscan_edge.scans.scan import DicomUids, Provenance
@@ -47,6 +48,8 @@ class Result:
         Why a person must look, or why the slice was not classified.
     outlier_score : float or None
         How far the slice lies from those the model was trained on; None where it was not computed.
+    heatmap : str or None
+        File name of what was drawn of it; None where nothing was.
     """
 
     provenance: Provenance
@@ -59,6 +62,7 @@ class Result:
     decision: Decision | None = None
     findings: tuple[Finding, ...] = ()
     outlier_score: float | None = None
+    heatmap: str | None = None
 
     @classmethod
     def of(
@@ -69,10 +73,12 @@ class Result:
         probabilities: npt.NDArray[np.float32] | None,
         error: str | None,
         findings: tuple[Finding, ...] = (),
+        outlier_score: np.float32 | None = None,
     ) -> "Result":
         """Make a result from a row of probabilities, (classes,) float32, an error or a rejection.
 
-        `findings` are those of the input.
+        Probabilities are calibrated here, and the bundle's judging decides. `findings` are those
+        of the input.
         """
         if probabilities is None:
             decision = None if error else Decision.REJECTED
@@ -86,9 +92,11 @@ class Result:
                 decision=decision,
                 findings=findings,
             )
-        # Shortest text that reads back as the same float32.
+        probabilities = bundle.judging.calibrated(probabilities)
+        score = None if outlier_score is None else _shortest(outlier_score)
+        findings = (*findings, *bundle.judging.findings(probabilities, score))
         by_class = {
-            label: float(str(value))
+            label: _shortest(value)
             for label, value in zip(bundle.labels, probabilities, strict=True)
         }
         prediction = bundle.labels[int(np.argmax(probabilities))]
@@ -99,8 +107,9 @@ class Result:
             bundle.name,
             info,
             None,
-            decision=Decision.REFER if findings else Decision.ANSWER,
+            decision=decide(findings),
             findings=findings,
+            outlier_score=score,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -127,4 +136,10 @@ class Result:
             "level": "slice",
             "risk": None if self.probabilities is None else tumour_probability(self.probabilities),
             "schema": RESULT_SCHEMA,
+            "heatmap": self.heatmap,
         }
+
+
+def _shortest(value: np.float32) -> float:
+    """Return the number whose shortest text reads back as the same float32."""
+    return float(str(value))

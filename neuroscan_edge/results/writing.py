@@ -11,7 +11,7 @@ PARQUET = "parquet"
 
 @contextlib.contextmanager
 def record_writer(
-    form: str, labels: tuple[str, ...], write: Callable[[bytes], None]
+    form: str, labels: tuple[str, ...], write: Callable[[bytes], object]
 ) -> Iterator[Callable[[Record], None]]:
     """Open a form for writing: what the block is given takes rows.
 

@@ -55,7 +55,7 @@ def find_scans(inputs: Iterable[Path]) -> Discovery:
     skipped = 0
     for given in inputs:
         if _is_folder(given):
-            for path in _walk(given):
+            for path in walk(given):
                 kind = _kind(path)
                 if kind is _Kind.SCAN:
                     files.append(path)
@@ -69,8 +69,14 @@ def find_scans(inputs: Iterable[Path]) -> Discovery:
     return Discovery(files, skipped)
 
 
-def _walk(top: Path) -> Iterator[Path]:
-    """Yield the files below a folder, depth first by name, and folders that cannot be listed."""
+def walk(top: Path) -> Iterator[Path]:
+    """Yield the files below a folder, depth first by name, and folders that cannot be listed.
+
+    Raises
+    ------
+    UsageError
+        If `top` itself cannot be listed.
+    """
     seen: set[tuple[int, int]] = set()
     # An explicit stack: folders may nest deeper than Python recurses.
     waiting = [top]
@@ -111,6 +117,11 @@ def _is_absent(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def looks_like_scan(path: Path) -> bool:
+    """Whether a file in a folder is to be read: by its suffix, or else its first bytes."""
+    return _kind(path) is _Kind.SCAN
 
 
 def _kind(path: Path) -> _Kind:

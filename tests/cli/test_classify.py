@@ -10,7 +10,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -283,34 +282,6 @@ def test_a_graph_of_another_shape_than_stated_is_refused(scans, bundle):
     done = neuroscan_edge("classify", scans, "--model", bundle.folder)
     assert done.returncode == 2
     assert "model.json states" in done.stderr and "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_no_half_file(bundle, tmp_path, sent, code):
-    many = tmp_path / "many"
-    many.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (600, 600), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "one.png")
-    for index in range(4000):
-        os.link(tmp_path / "one.png", many / f"{index:05}.png")
-    output = tmp_path / "results.jsonl"
-    running = subprocess.Popen(
-        command("classify", many, "--model", bundle.folder, "--output", output),
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        # A shell's background job ignores interrupts, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 60
-    while not partial_files(tmp_path):
-        assert running.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    running.send_signal(sent)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == code, errors
-    assert b"Traceback" not in errors
-    assert not output.exists()
-    assert partial_files(tmp_path) == []
 
 
 def test_a_reader_that_stops_early_gets_no_traceback(scans, model):

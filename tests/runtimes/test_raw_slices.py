@@ -15,6 +15,7 @@ from PIL import Image
 from preprocess_cases import dark_background, noise
 
 from neuroscan_edge.classification import ClassifyRequest, run
+from neuroscan_edge.decoding.preparing import RAW_PIXELS
 from neuroscan_edge.engine.manifest import BatchProfile, file_records
 from neuroscan_edge.errors import (
     EXIT_INCOMPLETE,
@@ -26,7 +27,7 @@ from neuroscan_edge.errors import (
     UsageError,
 )
 from neuroscan_edge.gpu.device import Device
-from neuroscan_edge.pipeline import RAW_PIXELS, PipelineOptions, classify_files
+from neuroscan_edge.pipeline import PipelineOptions, classify_files
 from neuroscan_edge.preprocess import packing
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.runtimes import RuntimeOptions, open_runtime, tensorrt_

@@ -1,0 +1,93 @@
+"""A process that decodes one file after another and may die of it."""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+import cv2
+
+from neuroscan_edge.decoding.messages import (
+    Channel,
+    receive_request,
+    send_end,
+    send_prepared,
+)
+from neuroscan_edge.decoding.preparing import Decode, Preparation, Preprocess, prepare_file
+
+_PR_SET_PDEATHSIG = 1
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
+"""Memory that a process keeps between files rather than give it back and have it cleared anew,
+which takes a third of the time of decoding a common slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a decoder process may not exceed.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Address space.
+    """
+
+    memory_bytes: int
+
+    def enter(self, parent: int) -> None:
+        """Confine this process, a child of `parent`; it cannot get out again."""
+        # Interrupts are the parent's to answer; it then closes the socket.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _end_with(parent)
+        # The core of a decoder would hold a patient's slice, and take long to write.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        allowed = [each for each in (soft, hard) if each != resource.RLIM_INFINITY]
+        limit = min([self.memory_bytes, *allowed])
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        # Where memory runs out all the same, the system kills this process and not the model's.
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+
+
+def work(end: socket.socket, decode: Decode) -> None:
+    """Decode what is asked for until the other side is gone."""
+    # There is a process for every core that may decode.
+    cv2.setNumThreads(1)
+    _keep_memory()
+    channel = Channel(end)
+    known: tuple[Preparation, Preprocess] | None = None
+    while True:
+        try:
+            path, preparation = receive_request(channel)
+        except EOFError:
+            return
+        if known is None or known[0] != preparation:
+            known = preparation, preparation.preprocessor()
+        for item in prepare_file(path, preparation, decode, known[1]):
+            send_prepared(channel, item)
+        send_end(channel)
+
+
+def _keep_memory() -> None:
+    # Only the GNU C library has it.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _end_with(parent: int) -> None:
+    """Have the system kill this process when its parent ends, whatever it is doing then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have ended before the system knew.
+    if os.getppid() != parent:
+        os._exit(0)
