@@ -29,7 +29,7 @@ from neuroscan_edge.pipeline import (
 )
 from neuroscan_edge.results import FORMATS, Record
 from neuroscan_edge.results.arrangement import Arrangement, arranged
-from neuroscan_edge.results.writing import PARQUET, record_writer
+from neuroscan_edge.results.writing import PARQUET, record_writer, require_form
 from neuroscan_edge.run_identity import parallelism_of, run_identity
 from neuroscan_edge.scans import Discovery, find_scans
 from neuroscan_edge.scans.dicom_signature import SUFFIXES as DICOM_SUFFIXES
@@ -157,6 +157,7 @@ def run(request: ClassifyRequest) -> int:
         If the files' disk or network does not answer.
     """
     form = _format_name(request)
+    require_form(form)
     if request.output is None and (request.resume or request.restart):
         raise UsageError("only results in a file can be continued; give --output")
     workers = request.workers or min(usable_cores(), MOST_WORKERS)

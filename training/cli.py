@@ -250,7 +250,7 @@ def judge(
         list[str] | None,
         typer.Option(help="Tensor judged beside the penultimate features; repeatable."),
     ] = None,
-    directions: Annotated[int, typer.Option(help="Directions kept of each layer.")] = 512,
+    directions: Annotated[int, typer.Option(help="Directions kept of each layer.")] = 192,
     outlier_coverage: Annotated[
         float, typer.Option(help="Share of held-out slices that are not out of distribution.")
     ] = 0.95,

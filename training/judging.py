@@ -69,7 +69,7 @@ class JudgingOptions:
     """
 
     layers: tuple[str, ...] = ()
-    directions: int = 512
+    directions: int = 192
     outlier_coverage: float = 0.95
     class_coverage: float = 0.98
     confidence_coverage: float = 0.98
@@ -159,7 +159,7 @@ def fit_judging(
     images = load_images(split, bundle.preprocessing)
     trained, held_out = validation_split(images, recipe.data, recipe.seed)
     model = without_outputs(onnx.load_from_string(bundle.graph(Precision.FP32).data))
-    tensors = (find_head(model).pooled, *options.layers)
+    tensors = (find_head(model).penultimate, *options.layers)
     observe = _Observer(model, bundle, tensors)
     prepare = CpuPreprocessor(bundle.preprocessing)
     seen = observe(np.stack([prepare.equalise(each) for each in images.resized[trained]]))

@@ -97,8 +97,8 @@ def with_outlier_score(model: ModelProto, layers: Sequence[OutlierLayer]) -> Mod
 
 def _nearest_square(model: ModelProto, add: _Additions, layer: OutlierLayer) -> str:
     """Squared distance to the nearest class: a tensor (N,)."""
-    features = layer.tensor
-    if layer.tensor != find_head(model).pooled:
+    features, head = layer.tensor, find_head(model)
+    if layer.tensor not in {head.pooled, head.penultimate}:
         features = add.node("GlobalAveragePool", [features], "pool")
     flat = add.node("Flatten", [features], "flat", axis=1)
     wide = add.node("Cast", [flat], "float32", to=TensorProto.FLOAT)

@@ -29,7 +29,7 @@ class Head:
     feature_map : str
         What is pooled, (N, F, H, W).
     pooled : str
-        Its mean, (N, F): the penultimate features.
+        Its mean, (N, F).
     class_weight : (M, C) float32
         Of the dense layer that gives the logits; without a hidden layer M is F.
     hidden : Hidden or None
@@ -40,6 +40,11 @@ class Head:
     pooled: str
     class_weight: npt.NDArray[np.float32]
     hidden: Hidden | None
+
+    @property
+    def penultimate(self) -> str:
+        """What the dense layer of the logits reads, (N, M)."""
+        return self.pooled if self.hidden is None else self.hidden.tensor
 
 
 def find_head(model: ModelProto) -> Head:

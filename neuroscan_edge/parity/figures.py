@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroscan_edge.judging import Judging
 from neuroscan_edge.labels import NO_TUMOUR, tumour_probability
 from neuroscan_edge.parity.baseline_predictions import FloatRows
 from neuroscan_edge.parity.comparison import Measured
@@ -43,8 +44,12 @@ def figures_of(
     }
 
 
-def screening_scores(engine: JudgedStage, slices: LabelledSlices) -> dict[str, Any] | None:
+def screening_scores(
+    engine: JudgedStage, slices: LabelledSlices, judging: Judging
+) -> dict[str, Any] | None:
     """Return the engine's probability of any tumour on each slice, with the slice's class.
+
+    Calibrated, as results are.
 
     In the order of the files' hashes, which are left out; None where there is nothing to tell.
     """
@@ -53,7 +58,7 @@ def screening_scores(engine: JudgedStage, slices: LabelledSlices) -> dict[str, A
     order = np.argsort(np.array(slices.hashes))
     risks = [
         tumour_probability({NO_TUMOUR: float(str(row[slices.labels.index(NO_TUMOUR)]))})
-        for row in engine.measured.probabilities[order]
+        for row in judging.calibrated(engine.measured.probabilities[order])
     ]
     return Scores(
         np.array(risks, np.float64),

@@ -154,7 +154,7 @@ def run_parity(request: ParityRequest, trail: Mapping[str, Any] | None = None) -
             "data": _data(slices),
             "gate": request.gate.to_json(),
             **figures_of(judge.baseline, judged, slices, request.bootstrap),
-            "screening": screening_scores(judged[-1], slices),
+            "screening": screening_scores(judged[-1], slices, bundle.judging),
             "bootstrap": {
                 **asdict(request.bootstrap),
                 "method": "percentile; stratified by class, near-duplicates drawn together",

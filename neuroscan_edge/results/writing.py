@@ -3,10 +3,23 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+from neuroscan_edge._optional import require
 from neuroscan_edge.results.formats import result_format
 from neuroscan_edge.results.record import Record
 
 PARQUET = "parquet"
+
+
+def require_form(form: str) -> None:
+    """Refuse a form whose package is not installed, before there is anything to write.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it needs a package that is not installed.
+    """
+    if form == PARQUET:
+        require("pyarrow", extra="parquet", why="to write Parquet")
 
 
 @contextlib.contextmanager

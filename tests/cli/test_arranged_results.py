@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_no_parquet_and_no_traceback(dicoms, bundle, tmp_path
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_an_interrupted_sort_leaves_nothing(bundle, tmp_path, suffix):
+def test_an_interrupted_sort_leaves_its_journal_alone(bundle, tmp_path, suffix):
     data = dicom_slice(1, 500)
     many = tmp_path / "many"
     many.mkdir()
@@ -141,13 +141,13 @@ def test_an_interrupted_sort_leaves_nothing(bundle, tmp_path, suffix):
         env={"PYTHONPATH": str(ROOT), "TMPDIR": str(aside), "PATH": ""},
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".neuroscan*.partial")):
+    journal = tmp_path / f"results.{suffix}.journal"
+    while not journal.exists() or journal.stat().st_size < 20_000:
         assert running.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(0.3)
     running.send_signal(signal.SIGTERM)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 143, errors
     assert b"Traceback" not in errors and b"Exception ignored" not in errors
-    assert not output.exists()
+    assert not output.exists() and journal.exists() and b"--resume" in errors
     assert not list(tmp_path.glob(".neuroscan*")) and not list(aside.glob("neuroscan*"))
