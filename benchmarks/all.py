@@ -140,6 +140,17 @@ def steps(data: Path, baseline: Path, rate: float) -> list[Step]:
             "growth.json", 2400, sum(GROWTH) / rate + 20, in_parts=True,
         ),
         Step(
+            "endurance-kills", ("benchmarks/endurance.py", "kills", *given),
+            "endurance-kills.json", 1200, 2 * 5000 / rate + 30,
+        ),
+        Step(
+            "endurance-growth-tiny", ("benchmarks/endurance.py", "growth", *given, "--tiny"),
+            "endurance-growth-tiny.json", 600, 80,
+        ),
+        Step(
+            "heatmaps", ("benchmarks/heatmaps.py", *given, *whole), "heatmaps.json", 600, 60,
+        ),
+        Step(
             "preprocessing", ("benchmarks/preprocessing.py",), "preprocessing-gpu.json", 900, 120,
             absent="" if gpu.gpus else f"no GPU: {gpu.reason}",
         ),

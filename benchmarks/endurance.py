@@ -21,11 +21,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from growth import ROOT, copies, tiny_bundle
+from processes import family, living, resident_bytes
 from recording import RESULTS, opening, write
 
 from neuroscan_edge._files import sha256_file
@@ -190,7 +190,7 @@ class _Tail:
                         break
                     self.offset += len(line)
                     record = json.loads(line.split(b" ", 1)[1])
-                    self.rows += record.get("text", "").count("\n")
+                    self.rows += len(record.get("results", ()))
         except FileNotFoundError:
             self.offset = self.rows = 0
         return self.rows
@@ -267,42 +267,14 @@ def tenths(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return parts
 
 
-def family(process: int) -> list[int]:
-    """List the living descendants of a process."""
-    found = []
-    for child, parent in _parents():
-        if parent == process:
-            found += [child, *family(child)]
-    return found
-
-
 def survivors(processes: list[int]) -> int:
     """Count those that still live a second after their run was killed."""
     deadline = time.monotonic() + 1.0
-    while left := set(processes) & {child for child, _ in _parents()}:
+    while left := set(processes) & {child for child, _ in living()}:
         if time.monotonic() > deadline:
             break
         time.sleep(0.01)
     return len(left)
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] not in {"Z", "X"}:
-            yield int(entry.parent.name), int(fields[1])
-
-
-def resident_bytes(process: int) -> int:
-    """Return a process' resident memory; what it shares with others counts in each."""
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

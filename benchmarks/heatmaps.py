@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument(
         "--exported", type=Path, default=Path("build/benchmarks/fp32"), help="FP32 export, kept"
     )
+    parser.add_argument("--output", type=Path, default=RESULTS / "heatmaps.json")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> None:
             for name in (RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO)
         },
     }
-    write(RESULTS / "heatmaps.json", record)
+    write(options.output, record)
 
 
 def test_slices(bundle: Bundle, data: Path, count: int) -> np.ndarray:

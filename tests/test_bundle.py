@@ -167,7 +167,7 @@ def test_the_default_bundle_carries_certificates_of_its_graphs_and_answers_to_ch
     opened = open_bundle(find_bundle())
     found = {name: read_certificate(data, name) for name, data in stored_certificates(opened)}
     for precision in (Precision.FP16, Precision.INT8):
-        kind = "-x86_64-no-vnni" if precision is Precision.INT8 else ""
+        kind = "-x86_64" if precision is Precision.INT8 else ""
         certificate = found[f"certificates/onnxruntime-{precision}-cpu{kind}.json"]
         assert certificate.verdict is Verdict.PASSED
         assert certificate.looser == ()
