@@ -130,7 +130,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, report: Report) -> Store
         If fewer layers are in INT8 than planned.
     """
     machine = this_machine()
-    runtime = installed(options.runtime or preferred_runtime(machine, options.precision), _WHY)
+    runtime = installed(options.runtime or preferred_runtime(machine), _WHY)
     precision = options.precision or (Precision.FP16 if runtime.name.on_gpu else _ON_A_CPU)
     if runtime.name is RuntimeName.OPENVINO and precision is Precision.INT8:
         _require_exact_int8(machine)
@@ -219,11 +219,9 @@ def extra_outputs(graph: bytes, bundle: Bundle) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
-def preferred_runtime(machine: Machine, precision: Precision | None = None) -> RuntimeName:
-    """Choose what to build for: the fastest runtime that is installed and knows this machine."""
+def preferred_runtime(machine: Machine) -> RuntimeName:
+    """Choose what to build for: the first runtime that is installed and knows this machine."""
     order = [RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO]
-    if machine.openvino_first(precision or _ON_A_CPU):
-        order.reverse()
     if machine.gpu.gpus:
         order = [RuntimeName.TENSORRT, RuntimeName.TENSORRT_RTX, *order]
     refused: NeuroScanError | None = None

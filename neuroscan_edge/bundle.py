@@ -28,6 +28,8 @@ BUNDLE_SCHEMA = 1
 MANIFEST = "model.json"
 CALIBRATION = "calibration.json"
 MODEL_CARD = "model-card.md"
+KNOWN_ANSWERS = "known_answers"
+"""Of the manifest: by precision, rows of probabilities of the probes."""
 GRAPHS = {
     Precision.FP32: "model.onnx",
     Precision.FP16: "model.fp16.onnx",

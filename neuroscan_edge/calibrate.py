@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge._optional import require
-from neuroscan_edge.bundle import CALIBRATION, GRAPHS, Bundle, write_files
+from neuroscan_edge.bundle import CALIBRATION, GRAPHS, KNOWN_ANSWERS, Bundle, write_files
 from neuroscan_edge.dataset import LabelledFile, Split, load_split
 from neuroscan_edge.equalization import equalization_exponents, equalize, links
 from neuroscan_edge.errors import BundleVersionError, CalibrationError, ScanError
@@ -220,6 +220,12 @@ def quantize_bundle(
     int8 = quantized_graph(bundle, table, plan)
     text = table.to_bytes()
     manifest = {**bundle.manifest, "quantization": quantization_record(text, plan, int8)}
+    # What the earlier INT8 graph said.
+    manifest[KNOWN_ANSWERS] = {
+        name: rows
+        for name, rows in (bundle.manifest.get(KNOWN_ANSWERS) or {}).items()
+        if name != str(Precision.INT8)
+    }
     files = {
         CALIBRATION: text,
         GRAPHS[Precision.INT8]: int8.SerializeToString(deterministic=True),

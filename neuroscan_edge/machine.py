@@ -43,12 +43,6 @@ class Machine:
         """System and architecture, as ``linux x86_64``."""
         return f"{self.system} {self.architecture}"
 
-    def openvino_first(self, precision: Precision) -> bool:
-        """Whether OpenVINO is the fastest CPU runtime: on x86 for exact INT8, on Intel for all."""
-        if self.architecture != "x86_64" or not self.exact_int8:
-            return False
-        return precision is Precision.INT8 or "intel" in self.cpu.lower()
-
     def platform_for(self, runtime: RuntimeName, precision: Precision) -> str:
         """Platform that an engine belongs to; INT8 on x86 has two, which differ in results."""
         if runtime.on_gpu or precision is not Precision.INT8 or self.architecture != "x86_64":

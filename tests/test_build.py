@@ -253,8 +253,8 @@ def test_options_outside_their_domain_are_refused(options):
     ("machine", "runtime"),
     [
         (MACHINE, RTX),
-        (with_gpu("9.0"), RuntimeName.OPENVINO),
-        (replace(MACHINE, gpu=GpuProbe()), RuntimeName.OPENVINO),
+        (with_gpu("9.0"), RuntimeName.ONNXRUNTIME),
+        (replace(MACHINE, gpu=GpuProbe()), RuntimeName.ONNXRUNTIME),
         (replace(MACHINE, gpu=GpuProbe(), exact_int8=False), RuntimeName.ONNXRUNTIME),
     ],
     ids=["a workstation card", "a GPU that RTX does not know", "no GPU", "nor VNNI"],

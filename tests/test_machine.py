@@ -52,21 +52,3 @@ def test_an_int8_engine_for_a_cpu_belongs_to_one_kind_of_processor(
     runtime, precision, exact, platform
 ):
     assert replace(MACHINE, exact_int8=exact).platform_for(runtime, precision) == platform
-
-
-@pytest.mark.parametrize(
-    ("architecture", "cpu", "exact", "first_for"),
-    [
-        ("x86_64", "Intel(R) Xeon(R)", True, set(Precision)),
-        ("x86_64", "AMD EPYC", True, {Precision.INT8}),
-        ("x86_64", "Intel(R) Xeon(R)", False, set()),
-        ("x86_64", "AMD EPYC", False, set()),
-        ("aarch64", "Neoverse-N1", True, set()),
-    ],
-    ids=["Intel, VNNI", "AMD, VNNI", "Intel, older", "AMD, older", "Arm"],
-)
-def test_openvino_goes_first_where_it_was_measured_to_be_faster(
-    architecture, cpu, exact, first_for
-):
-    here = replace(MACHINE, architecture=architecture, cpu=cpu, exact_int8=exact)
-    assert {each for each in Precision if here.openvino_first(each)} == first_for

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from neuroscan_edge.bundle import GRAPHS, Bundle, write_files
+from neuroscan_edge.bundle import GRAPHS, KNOWN_ANSWERS, Bundle, write_files
 from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.judging import OUTLIER_SCORE, Judging
@@ -24,6 +24,7 @@ from neuroscan_edge.judging.outlier import OutlierLayer, fit_layer, outlier_scor
 from neuroscan_edge.parity.images import Images, load_images
 from neuroscan_edge.parity.reliability import expected_calibration_error
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.runtimes.known_answers import probe_slices
 from neuroscan_edge.spec import Precision
 from training.augment import augment
 from training.fit import validation_split
@@ -134,7 +135,24 @@ def judge_bundle(
     written = write_files(bundle.folder, manifest, files)
     for name in certificates:
         (bundle.folder / name).unlink(missing_ok=True)
-    return written
+    return with_known_answers(written)
+
+
+def with_known_answers(bundle: Bundle) -> Bundle:
+    """State in a bundle what each of its graphs, computed as it is defined, says of the probes."""
+    probes = probe_slices(*bundle.preprocessing.shape)
+    answers = {}
+    for precision in bundle.precisions:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        # Q/DQ pairs in float: the definition, which integer kernels are near.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        session = ort.InferenceSession(
+            bundle.graph(precision).data, options, providers=["CPUExecutionProvider"]
+        )
+        (rows,) = session.run([bundle.output_name], {bundle.input_name: probes})
+        answers[str(precision)] = [[round(float(value), 6) for value in row] for row in rows]
+    return write_files(bundle.folder, {**bundle.manifest, KNOWN_ANSWERS: answers}, {})
 
 
 def with_quality(rules: Judging, chosen: ChosenQuality) -> Judging:

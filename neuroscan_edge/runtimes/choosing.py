@@ -115,8 +115,9 @@ def choose_runtime(
 ) -> Choice:
     """Choose: what was asked for, else the first that runs here.
 
-    The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU OpenVINO for INT8 on
-    x86 with VNNI and for all on Intel's with VNNI, else ONNX Runtime.
+    The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU ONNX Runtime, and
+    OpenVINO only where there is no other: its INT8 is faster on processors with VNNI, but was seen
+    to compute wrongly there, see docs/engines.md.
 
     Raises
     ------
@@ -190,9 +191,6 @@ def _choose_cpu(
     reason = "the default for this processor"
     if _cuda(machine):
         reason = "the GPU's, through CUDA"
-    elif machine.openvino_first(options.precision or _preferred(bundle, cuda=False)):
-        order.reverse()
-        reason = "the fastest on this processor"
     missing: dict[RuntimeName, NeuroScanError] = {}
     for name in order:
         why = "; ".join([reason, *passed_over])

@@ -9,6 +9,7 @@ from neuroscan_edge.errors import DevicePreprocessingError, MissingDependencyErr
 from neuroscan_edge.machine import this_machine
 from neuroscan_edge.runtimes.base import Runtime
 from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
+from neuroscan_edge.runtimes.known_answers import check_answers
 from neuroscan_edge.spec import PreprocessOn, RuntimeName
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def open_runtime(bundle: Bundle, options: RuntimeOptions | None = None) -> Runti
 
 
 def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
-    """Load what `choose_runtime` chose. An engine is verified again: these bytes are loaded.
+    """Load what `choose_runtime` chose, and have it answer the bundle's probes.
+
+    An engine is verified again: these bytes are loaded.
 
     Raises
     ------
@@ -40,7 +43,19 @@ def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
         If preprocessing on the GPU is asked for and the runtime does not offer it.
     DevicePreprocessingError
         If it is asked for and this GPU cannot.
+    WrongAnswersError
+        If it computes wrongly.
     """
+    runtime = _open(bundle, choice, options)
+    try:
+        check_answers(runtime, bundle)
+    except BaseException as error:
+        runtime.__exit__(type(error), error, error.__traceback__)
+        raise
+    return runtime
+
+
+def _open(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
     if options.preprocess is PreprocessOn.CUDA and not choice.on_gpu:
         raise UsageError(
             f"{choice.installed} runs on the CPU; leave --preprocess cuda out, or use a runtime on "

@@ -51,40 +51,24 @@ def rtx_engine(bundle, **changes: object):
     return fitting_engine(bundle, folder, **{**version, **changes})
 
 
-@pytest.mark.parametrize("machine", [INTEL, AMD], ids=["Intel", "AMD"])
-def test_an_x86_processor_with_vnni_gets_openvino_for_int8(calibrated, machine):
-    choice = choose_runtime(calibrated, RuntimeOptions(), machine)
-    assert choice.installed.name is RuntimeName.OPENVINO
-    assert choice.precision is Precision.INT8
+OLDER_INTEL = replace(INTEL, exact_int8=False)
+
+
+@pytest.mark.parametrize("machine", [INTEL, AMD, OLDER_INTEL, OLDER_AMD])
+@pytest.mark.parametrize("precision", [None, Precision.FP32, Precision.INT8])
+def test_a_cpu_gets_onnx_runtime(calibrated, machine, precision):
+    choice = choose_runtime(calibrated, RuntimeOptions(precision), machine)
+    assert choice.installed.name is RuntimeName.ONNXRUNTIME
+    assert choice.precision is (precision or Precision.INT8)
     assert "no NVIDIA driver is installed" in str(choice)
     assert "\n" not in str(choice)
 
 
-def test_another_processor_gets_onnx_runtime(calibrated):
-    choice = choose_runtime(calibrated, RuntimeOptions(), OLDER_AMD)
-    assert choice.installed.name is RuntimeName.ONNXRUNTIME
-    assert choice.precision is Precision.INT8
-
-
-def test_what_is_not_int8_goes_to_onnx_runtime_off_intel(calibrated):
-    """Both were as fast in FP32 on an AMD processor: ONNX Runtime starts sooner."""
-    options = RuntimeOptions(Precision.FP16)
-    assert choose_runtime(calibrated, options, AMD).installed.name is RuntimeName.ONNXRUNTIME
-    assert choose_runtime(calibrated, options, INTEL).installed.name is RuntimeName.OPENVINO
-
-
-def test_an_intel_processor_without_vnni_gets_onnx_runtime(calibrated):
-    older = replace(INTEL, exact_int8=False)
-    choice = choose_runtime(calibrated, RuntimeOptions(), older)
-    assert choice.installed.name is RuntimeName.ONNXRUNTIME
-    assert choice.precision is Precision.INT8
-
-
-def test_without_openvino_an_intel_processor_gets_onnx_runtime(calibrated, monkeypatch):
-    monkeypatch.setitem(sys.modules, "openvino", None)
+def test_without_onnx_runtime_a_cpu_gets_openvino(calibrated, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     choice = choose_runtime(calibrated, RuntimeOptions(), INTEL)
-    assert choice.installed.name is RuntimeName.ONNXRUNTIME
-    assert "openvino has no Python module here" in str(choice)
+    assert choice.installed.name is RuntimeName.OPENVINO
+    assert "onnxruntime has no Python module here" in str(choice)
 
 
 def test_a_broken_runtime_is_passed_over_with_the_reason(calibrated, tmp_path, monkeypatch):
