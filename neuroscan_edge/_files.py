@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -64,7 +65,13 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+_umask_lock = threading.Lock()
+
+
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
+    # It can only be read by setting it, which is the whole process's: two threads at once could
+    # leave it open.
+    with _umask_lock:
+        current = os.umask(0)
+        os.umask(current)
     return current

@@ -18,7 +18,7 @@ from neuroscan_edge.decoding.decoders import DEFAULT_TIMEOUT_S
 from neuroscan_edge.errors import EXIT_INCOMPLETE, SpecError, UsageError
 from neuroscan_edge.findings import Decision
 from neuroscan_edge.grouping import Groups
-from neuroscan_edge.heatmaps import heatmap_folder
+from neuroscan_edge.heatmaps import check_heatmap_folder, heatmap_folder
 from neuroscan_edge.loading import load_model
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import (
@@ -122,6 +122,8 @@ _OTHERWISE_COMPARED = frozenset(
         "runtime",
         "engine",
         "preprocess",
+        "arrangement",
+        "heatmaps",
     }
 )
 _WITHOUT_EFFECT = frozenset(
@@ -160,6 +162,10 @@ def run(request: ClassifyRequest) -> int:
     require_form(form)
     if request.output is None and (request.resume or request.restart):
         raise UsageError("only results in a file can be continued; give --output")
+    if request.resume and request.restart:
+        raise UsageError("--resume keeps what a run has done, --restart drops it; give one of them")
+    if request.heatmaps is not None:
+        check_heatmap_folder(request.heatmaps, again=request.resume or request.restart)
     workers = request.workers or min(usable_cores(), MOST_WORKERS)
     options = PipelineOptions(request.batch_size, workers, heatmaps=request.heatmaps is not None)
     with contextlib.ExitStack() as stack:
@@ -246,7 +252,15 @@ def _classify(
 def _others(request: ClassifyRequest) -> dict[str, str]:
     """Return the parts of a request that results depend on by themselves."""
     names = {each.name for each in fields(request)} - _OTHERWISE_COMPARED - _WITHOUT_EFFECT
-    return {name.replace("_", " "): str(getattr(request, name)) for name in sorted(names)}
+    arrangement, heatmaps = request.arrangement, request.heatmaps
+    return {
+        **{name.replace("_", " "): str(getattr(request, name)) for name in sorted(names)},
+        "the order": str(arrangement.sort),
+        "the groups": str(arrangement.grouping.by),
+        "the aggregate": str(arrangement.grouping.aggregate),
+        "the slices named": str(arrangement.grouping.most_suspicious),
+        "the folder of heatmaps": "none" if heatmaps is None else str(heatmaps.resolve()),
+    }
 
 
 def _format_name(request: ClassifyRequest) -> str:
@@ -257,9 +271,14 @@ def _format_name(request: ClassifyRequest) -> str:
                 "Parquet is no text for standard output; give --output results.parquet"
             )
         return form
-    if request.output_format:
-        return request.output_format
     suffix = request.output.suffix.lower()
+    if request.output_format:
+        if FORMATS.get(suffix, request.output_format) != request.output_format:
+            raise UsageError(
+                f"{request.output} is named as {FORMATS[suffix]}, --format asks for "
+                f"{request.output_format}; leave --format out, or name the file otherwise"
+            )
+        return request.output_format
     if suffix not in FORMATS:
         raise UsageError(
             f"{request.output} ends in {suffix or 'nothing'}; use one of {', '.join(FORMATS)}, "

@@ -211,8 +211,11 @@ class _Group:
         }
 
     def _decision(self, taken: str | None) -> str | None:
+        answered, referred = self._pools.values()
         if taken is not None:
-            return str(Decision.ANSWER if taken == "answered" else Decision.REFER)
+            # What most slices could not be answered on is no answer for all of them.
+            most_answered = answered.slices > referred.slices
+            return str(Decision.ANSWER if most_answered else Decision.REFER)
         return str(Decision.REJECTED) if self._rejected else None
 
 

@@ -1,20 +1,52 @@
 """A picture of each classified slice, drawn beside the run and whole before its row is kept."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from neuroscan_edge._files import write_whole
-from neuroscan_edge.errors import OutputError
+from neuroscan_edge.errors import OutputError, UsageError
 from neuroscan_edge.judging.overlay import Caption, draw_overlay
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import Batch, Drawing
 from neuroscan_edge.results import Result
 
+_PICTURE = re.compile(r"[0-9]{6,}[.]png")
+
 Draw = Callable[[Batch], list[Result]]
 """Gives a batch's results, with the names of their pictures."""
+
+
+def check_heatmap_folder(folder: Path, *, again: bool) -> None:
+    """Refuse a folder that pictures cannot go to, before a model is loaded.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    again : bool
+        Whether pictures of an unfinished run may be in it.
+
+    Raises
+    ------
+    UsageError
+        If it is no folder, or holds pictures that rows of another run name.
+    OutputError
+        If it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; name one for --heatmaps")
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        there = next((each for each in folder.iterdir() if _PICTURE.fullmatch(each.name)), None)
+    if there is not None and not again:
+        raise UsageError(
+            f"{folder} holds pictures of an earlier run, {there.name} among them; name another "
+            "folder, or remove them"
+        )
 
 
 @contextlib.contextmanager
@@ -27,20 +59,18 @@ def heatmap_folder(folder: Path | None, first: int = 0) -> Iterator[Draw]:
     Parameters
     ----------
     folder : Path or None
-        Made if it is not there; None draws nothing.
+        Which `check_heatmap_folder` has passed; None draws nothing.
     first : int
         Rows that are done already.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made, or a picture not be written.
+        If a picture cannot be written.
     """
     if folder is None:
         yield lambda batch: list(batch.results)
         return
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     number = first
     with ThreadPoolExecutor(usable_cores(), "draw") as pool:
 

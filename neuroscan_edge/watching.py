@@ -113,6 +113,8 @@ def _checked(request: ClassifyRequest) -> tuple[Path, Path]:
     suffixes = {".jsonl", ".ndjson"}
     if request.output is None or request.output.suffix.lower() not in suffixes:
         raise UsageError("--watch appends JSON lines: give --output a name that ends in .jsonl")
+    if request.resume:
+        raise UsageError("a watch goes on where it was by itself; leave --resume out")
     if request.heatmaps is not None or request.arrangement != Arrangement():
         raise UsageError("--watch writes rows as they come: leave out --heatmaps, --sort, --group")
     if request.output_format not in {None, "jsonl"}:

@@ -15,7 +15,7 @@ from neuroscan_edge.pipeline import NonFiniteOutputError, PipelineOptions, class
 from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
 from neuroscan_edge.runtimes.base import Outputs
 from neuroscan_edge.scans import find_scans
-from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
+from neuroscan_edge.spec import Precision, RuntimeName
 
 RULES = Judging(1.5, 0.5, 0.3, outliers=True, quality=None)
 RUN = RuntimeOptions(Precision.FP32, threads=1, runtime=RuntimeName.ONNXRUNTIME)
@@ -118,8 +118,17 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(bundle, folder, tmp_path)
     done = classify(
         folder, bundle, "--output", tmp_path / "r.jsonl", "--heatmaps", tmp_path / "maps"
     )
-    assert done.exit_code == 1
-    assert "maps cannot be written" in done.output and RESEARCH_USE not in done.stdout
+    assert done.exit_code == 2
+    assert "maps is not a folder" in done.output and not (tmp_path / "r.jsonl").exists()
+
+
+def test_pictures_of_another_run_are_not_overwritten(bundle, folder, tmp_path):
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    classify(folder, bundle, "--output", first, "--heatmaps", tmp_path / "maps")
+    done = classify(folder, bundle, "--output", second, "--heatmaps", tmp_path / "maps")
+    assert done.exit_code == 2 and "pictures of an earlier run" in done.output
+    again = ("--restart", "--output", second, "--heatmaps", tmp_path / "maps")
+    assert classify(folder, bundle, *again).exit_code == 1
 
 
 def test_a_score_that_is_no_number_ends_the_run(bundle, folder):
@@ -138,8 +147,27 @@ def test_a_score_that_is_no_number_ends_the_run(bundle, folder):
         list(classify_files(find_scans([folder]).files, bundle, Broken(runtime)))
 
 
-@pytest.mark.parametrize("option", [("--heatmaps", "maps"), ("--sort", "risk")])
-def test_a_watched_folder_neither_draws_nor_sorts(bundle, tmp_path, option):
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        (("--heatmaps", "maps"), "leave out --heatmaps"),
+        (("--sort", "risk"), "leave out --heatmaps"),
+        (("--resume",), "leave --resume out"),
+    ],
+)
+def test_a_watched_folder_neither_draws_nor_sorts_and_goes_on_by_itself(tmp_path, option, reason):
     arguments = ["classify", "--watch", tmp_path, "--output", tmp_path / "r.jsonl"]
     done = CliRunner().invoke(app, [str(each) for each in (*arguments, *option)])
-    assert done.exit_code == 2 and "leave out --heatmaps" in done.output
+    assert done.exit_code == 2 and reason in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--resume", "--restart"), "give one of them"),
+        (("--format", "csv"), "is named as jsonl, --format asks for csv"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(bundle, folder, tmp_path, options, reason):
+    done = classify(folder, bundle, "--output", tmp_path / "r.jsonl", *options)
+    assert done.exit_code == 2 and reason in done.output
