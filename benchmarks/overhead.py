@@ -20,21 +20,49 @@ from neuroscan_edge.cpu_form import load_cpu_int8
 from neuroscan_edge.decoding import Decoders
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH
-from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
+from neuroscan_edge.runtimes import (
+    Choice,
+    Runtime,
+    RuntimeOptions,
+    choose_runtime,
+    open_choice,
+    tune,
+)
+from neuroscan_edge.runtimes.known_answers import WrongAnswersError
 from neuroscan_edge.spec import Precision, RuntimeName
 
 QUERIES = 24
+TRIES = 4
 
 
 def measure_overhead(bundle: Bundle, library: Library, rounds: int) -> dict[str, Any]:
-    """Measure both CPU runtimes in INT8."""
-    return {
-        str(name): {
-            "files_over_bytes": _files_over_bytes(bundle, library, name, rounds),
-            "batch_1_over_plain": _one_over_plain(bundle, library, name, rounds),
-        }
-        for name in (RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO)
-    }
+    """Measure both CPU runtimes in INT8; one that computes wrongly here is left out."""
+    found = {}
+    for name in (RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO):
+        try:
+            found[str(name)] = {
+                "files_over_bytes": _files_over_bytes(bundle, library, name, rounds),
+                "batch_1_over_plain": _one_over_plain(bundle, library, name, rounds),
+            }
+        except WrongAnswersError as error:
+            print(error, flush=True)
+    return found
+
+
+def open_right(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
+    """Open a model; again where it computes wrongly, which only its speed is wanted of.
+
+    Raises
+    ------
+    WrongAnswersError
+        If it does so every time.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return open_choice(bundle, choice, options)
+        except WrongAnswersError as error:
+            print(error, flush=True)
+    return open_choice(bundle, choice, options)
 
 
 def _files_over_bytes(
@@ -80,7 +108,7 @@ def _open(bundle: Bundle, name: RuntimeName, batch_size: int) -> Any:
     options = RuntimeOptions(Precision.INT8, runtime=name)
     choice = choose_runtime(bundle, options)
     tuned = tune(bundle, choice, options, batch_size=batch_size, slices=1 << 20)
-    return open_choice(bundle, choice, tuned.options)
+    return open_right(bundle, choice, tuned.options)
 
 
 def _plain(bundle: Bundle, name: RuntimeName) -> Callable[[np.ndarray], Any]:

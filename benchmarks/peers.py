@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from overhead import measure_overhead
+from overhead import measure_overhead, open_right
 from recording import BF16, RESULTS, opening, write
 from whole_bundle import export_again
 
@@ -35,7 +35,7 @@ from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.machine import this_machine, usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, open_choice, tune
+from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, tune
 from neuroscan_edge.scans import read_scans
 from neuroscan_edge.spec import Precision, RuntimeName
 
@@ -268,7 +268,7 @@ def ours(
         try:
             choice = choose_runtime(source, options)
             tuned = tune(source, choice, options, batch_size=AUTO_BATCH, slices=1 << 20)
-            runtime = open_choice(source, choice, tuned.options)
+            runtime = open_right(source, choice, tuned.options)
         except NeuroScanError as error:
             absent[label] = str(error)
             continue
