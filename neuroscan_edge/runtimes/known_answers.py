@@ -66,7 +66,7 @@ def check_answers(runtime: Runtime, bundle: Bundle) -> None:
     if not difference <= LARGEST_DIFFERENCE:
         info = runtime.info
         raise WrongAnswersError(
-            f"{info.runtime} {info.version} computes the {info.precision} graph of {bundle.folder} "
+            f"{info.runtime} {info.version} computes the {info.precision} graph of {bundle.name} "
             f"wrongly here: probabilities of known slices are off by {difference:.2f}, at most "
             f"{LARGEST_DIFFERENCE} is accepted; run again, or with another --runtime"
         )
