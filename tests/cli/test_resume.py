@@ -155,7 +155,7 @@ def test_only_the_same_request_is_continued(many, bundle, tmp_path):
     changed = [
         (("--precision", "fp32"), "the precision was int8, is fp32"),
         (("--batch-size", 7), "the batch size was 16, is 7"),
-        (("--format", "csv"), "the format was jsonl, is csv"),
+        (("--sort", "risk"), "the order was input, is risk"),
         (("--threads", 1), "threads and streams was"),
     ]
     before = journal_of(output).read_bytes()
