@@ -12,7 +12,6 @@ slices in minutes.
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from processes import family, resident_bytes
+from processes import core_seconds, family, resident_bytes
 from recording import RESULTS, opening, write
 
 ROOT = Path(__file__).parent.parent
@@ -83,12 +82,17 @@ def measure(sources: list[Path], count: int, model: str, place: Path) -> dict[st
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(source, target)
     command = [sys.executable, "-c", _PROBE, str(folder), model, str(place / "results.jsonl")]
-    started, worked = time.perf_counter(), core_s()
+    started = time.perf_counter()
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     decoders = 0
+    worked: dict[int, float] = {}
     while running.poll() is None:
+        children = family(running.pid)
         # What they share with each other counts in each.
-        decoders = max(decoders, sum(resident_bytes(each) for each in family(running.pid)))
+        decoders = max(decoders, sum(resident_bytes(each) for each in children))
+        # Of decoders that are killed at the end the system tells nothing afterwards.
+        for each in (running.pid, *children):
+            worked[each] = max(worked.get(each, 0.0), core_seconds(each))
         time.sleep(_SAMPLE_S)
     elapsed_s = time.perf_counter() - started
     said, _ = running.communicate()
@@ -99,17 +103,10 @@ def measure(sources: list[Path], count: int, model: str, place: Path) -> dict[st
         "slices": count,
         "elapsed_s": elapsed_s,
         "slices_per_s": count / elapsed_s,
-        "core_s": core_s() - worked,
+        "core_s": sum(worked.values()),
         "peak_memory_bytes": int(said),
         "decoders_peak_bytes": decoders,
     }
-
-
-def core_s() -> float:
-    """Return the seconds of cores that ended children, and theirs, have taken."""
-    # Of a grandchild only what its parent waited for: the decoders' nursery waits for each.
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def tiny_bundle(folder: Path) -> Path:
