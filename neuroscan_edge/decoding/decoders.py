@@ -60,10 +60,11 @@ class DecoderOptions:
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A process and the way to it."""
+    """A process, the way to it, and how it was last told to prepare."""
 
     process: int
     channel: Channel
+    told: Preparation | None = None
 
 
 class _DiedError(Exception):
@@ -204,7 +205,9 @@ class Decoders:
             if cancelled.is_set():
                 raise EOFError
             worker.channel.set_deadline(self.options.file_timeout_s or None)
-            send_request(worker.channel, path, preparation)
+            changed = None if worker.told == preparation else preparation
+            send_request(worker.channel, path, changed)
+            worker.told = preparation
             while (item := receive_prepared(worker.channel, preparation.limits)) is not None:
                 done.append(item)
                 if len(done) > preparation.limits.frames + 1:

@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from neuroscan_edge.spec import MAX_SIDE, Preprocessing
 _LENGTH = struct.Struct("<I")
 _HEADER_LIMIT_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 17
+
+_UIDS = tuple(each.name for each in fields(DicomUids))
 
 _UInt8 = npt.NDArray[np.uint8]
 
@@ -133,31 +135,34 @@ class Channel:
         return max(self._deadline - time.monotonic(), 1e-3)
 
 
-def send_request(channel: Channel, path: Path, preparation: Preparation) -> None:
-    """Ask for a file's slices."""
-    channel.send(
-        {
-            "path": str(path),
+def send_request(channel: Channel, path: Path, preparation: Preparation | None) -> None:
+    """Ask for a file's slices; None prepares them as those of the file before."""
+    header: dict[str, Any] = {"path": str(path)}
+    if preparation is not None:
+        header["preparation"] = {
             "preprocessing": preparation.preprocessing.to_json(),
             "raw": preparation.raw,
             "limits": asdict(preparation.limits),
             "keep_original": preparation.keep_original,
             "quality": preparation.quality.to_json(),
         }
-    )
+    channel.send(header)
 
 
-def receive_request(channel: Channel) -> tuple[Path, Preparation]:
-    """Return the file asked for, and how to prepare it."""
+def receive_request(channel: Channel) -> tuple[Path, Preparation | None]:
+    """Return the file asked for, and how to prepare it; None if as the one before."""
     header = channel.receive()
+    path, stated = Path(header["path"]), header.get("preparation")
+    if stated is None:
+        return path, None
     preparation = Preparation(
-        Preprocessing.from_json(header["preprocessing"]),
-        header["raw"],
-        Limits(**header["limits"]),
-        header["keep_original"],
-        QualityThresholds.from_json(header["quality"]),
+        Preprocessing.from_json(stated["preprocessing"]),
+        stated["raw"],
+        Limits(**stated["limits"]),
+        stated["keep_original"],
+        QualityThresholds.from_json(stated["quality"]),
     )
-    return Path(header["path"]), preparation
+    return path, preparation
 
 
 def send_prepared(channel: Channel, item: Prepared) -> None:
@@ -168,7 +173,7 @@ def send_prepared(channel: Channel, item: Prepared) -> None:
     ]
     channel.send(
         {
-            "provenance": asdict(item.provenance),
+            "provenance": _provenance(item.provenance),
             "error": item.error,
             "findings": [str(finding) for finding in item.findings],
             "shapes": [None if each is None else each.shape for each in arrays],
@@ -188,14 +193,20 @@ def receive_prepared(channel: Channel, limits: Limits) -> Prepared | None:
     try:
         if header.get("end"):
             return None
-        fields = header["provenance"]
-        provenance = Provenance(**{**fields, "uids": DicomUids(**fields["uids"])})
+        stated = header["provenance"]
+        provenance = Provenance(**{**stated, "uids": DicomUids(**stated["uids"])})
         findings = tuple(Finding(word) for word in header["findings"])
         shapes = [_shape(each, limits) for each in header["shapes"]]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise MessageError("a header with other fields") from error
     pixels, original = (None if each is None else channel.receive_array(each) for each in shapes)
     return Prepared(provenance, pixels, header["error"], findings, original)
+
+
+def _provenance(provenance: Provenance) -> dict[str, Any]:
+    # `asdict` copies deeply, at ten times the cost; this is done for every slice.
+    uids = {name: getattr(provenance.uids, name) for name in _UIDS}
+    return {"path": provenance.path, "frame": provenance.frame, "uids": uids}
 
 
 def _shape(value: Any, limits: Limits) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ import cv2
 
 from neuroscan_edge.decoding.messages import (
     Channel,
+    MessageError,
     receive_request,
     send_end,
     send_prepared,
@@ -63,15 +64,18 @@ def work(end: socket.socket, decode: Decode) -> None:
     cv2.setNumThreads(1)
     _keep_memory()
     channel = Channel(end)
-    known: tuple[Preparation, Preprocess] | None = None
+    preparation: Preparation | None = None
+    preprocess: Preprocess | None = None
     while True:
         try:
-            path, preparation = receive_request(channel)
+            path, changed = receive_request(channel)
         except EOFError:
             return
-        if known is None or known[0] != preparation:
-            known = preparation, preparation.preprocessor()
-        for item in prepare_file(path, preparation, decode, known[1]):
+        if changed is not None:
+            preparation, preprocess = changed, changed.preprocessor()
+        if preparation is None or preprocess is None:
+            raise MessageError("a first request that does not say how to prepare")
+        for item in prepare_file(path, preparation, decode, preprocess):
             send_prepared(channel, item)
         send_end(channel)
 

@@ -252,6 +252,17 @@ def test_one_process_is_used_again(tmp_path):
     assert len(seen) == 2
 
 
+def test_a_process_prepares_as_it_was_told_last(scans):
+    path = next(iter(find_scans([scans]).files))
+    told = [PREPARATION, replace(PREPARATION, keep_original=True), PREPARATION]
+    told += [PREPARATION, replace(PREPARATION, preprocessing=Preprocessing())]
+    with Decoders() as there:
+        for preparation in told:
+            (found,) = there.prepare(path, preparation)
+            assert found.pixels.shape == preparation.preprocessing.shape
+            assert (found.original is not None) is preparation.keep_original
+
+
 def test_where_no_process_starts_that_is_said(monkeypatch):
     monkeypatch.setattr("neuroscan_edge.decoding.nursing._has_one_thread", lambda: False)
     monkeypatch.setattr(sys, "executable", str(ROOT / "no-such-python"))
