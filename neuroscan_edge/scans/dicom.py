@@ -26,6 +26,7 @@ from neuroscan_edge.scans.decoding_cost import BoundedReads, inflated
 from neuroscan_edge.scans.dicom_grey import grey_frame
 from neuroscan_edge.scans.dicom_header import FrameHeader, photometric, uids
 from neuroscan_edge.scans.dicom_pixels import FramePixels
+from neuroscan_edge.scans.faults import SliceFaults
 from neuroscan_edge.scans.quiet import quiet
 from neuroscan_edge.scans.scan import Limits, Provenance, Scan, ScanFault
 
@@ -51,8 +52,6 @@ _COLOUR = frozenset(
     }
 )
 
-# A file of a thousand frames must not cost a thousand failed attempts.
-_MOST_FAULTS = 8
 # The parser turns an empty item of 8 bytes into a data set of more than a kilobyte.
 _MOST_ITEMS = 1 << 18
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
@@ -110,28 +109,22 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
         count = _check_header(dataset, limits)
         pixels = FramePixels(dataset, count)
     encoded = pixels.encoded()
-    faults = 0
+    faults = SliceFaults(count, "frame")
     for index in range(count):
         provenance = Provenance(path, index, names)
         try:
             with _named(provenance), _parsing():
                 frame = next(encoded)
         except ScanError as error:
-            if count == 1:
-                raise
-            yield ScanFault(provenance, error)
+            yield faults.add(provenance, error)
             # What follows cannot be found.
             return
         try:
             with _named(provenance), _parsing():
                 scan = _scan(dataset, pixels, frame, provenance)
         except ScanError as error:
-            if count == 1:
-                raise
-            faults += 1
-            last = faults == _MOST_FAULTS
-            yield ScanFault(provenance, _with_rest(error, index, count) if last else error)
-            if last:
+            yield faults.add(provenance, error)
+            if faults.exhausted:
                 return
         else:
             yield scan
@@ -141,16 +134,6 @@ def _scan(dataset: Dataset, pixels: FramePixels, frame: bytes, provenance: Prove
     header = FrameHeader(dataset, provenance.frame)
     grey = grey_frame(pixels.stored_values(frame), header)
     return Scan(grey, provenance, header.facts())
-
-
-def _with_rest(error: ScanError, index: int, count: int) -> ScanError:
-    """Say that the frames after this one are not tried."""
-    if index + 1 == count:
-        return error
-    return CorruptScanError(
-        f"{error}; the {_MOST_FAULTS}th frame that cannot be decoded, so that frames {index + 1} "
-        f"to {count - 1} are not tried"
-    )
 
 
 @contextlib.contextmanager

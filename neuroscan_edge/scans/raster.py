@@ -15,12 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError, UnsupportedScanError
+from neuroscan_edge.errors import (
+    CorruptScanError,
+    ScanError,
+    ScanTooLargeError,
+    UnsupportedScanError,
+)
 from neuroscan_edge.scans.colour import is_coloured, is_coloured_jpeg
 from neuroscan_edge.scans.decoding_cost import check_jpeg_scans
+from neuroscan_edge.scans.faults import SliceFaults
 from neuroscan_edge.scans.grey import luma, over_black, percentile_window
 from neuroscan_edge.scans.quiet import quiet
-from neuroscan_edge.scans.scan import Limits, Provenance, Scan, SourceFacts
+from neuroscan_edge.scans.scan import Limits, Provenance, Scan, ScanFault, SourceFacts
 from neuroscan_edge.scans.tiff_directories import check_directories
 
 if TYPE_CHECKING:
@@ -56,8 +62,11 @@ def has_signature(head: bytes) -> bool:
     )
 
 
-def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
+def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFault]:
     """Decode a raster file held in memory; a TIFF yields one scan a page.
+
+    In a TIFF of several pages, one that cannot be decoded is a `ScanFault`, and those after it are
+    still read, up to 8 such faults.
 
     Parameters
     ----------
@@ -95,9 +104,18 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan]:
     except _DECODER_ERRORS as error:
         raise _corrupt(error) from error
     with quiet, image:
-        for page in range(_count_pages(image, limits)):
-            pixels, coloured = _read_page(image, page, data, limits)
-            yield Scan(pixels, Provenance(path, page), SourceFacts(colour=coloured))
+        pages = _count_pages(image, limits)
+        faults = SliceFaults(pages, "page")
+        for page in range(pages):
+            provenance = Provenance(path, page)
+            try:
+                pixels, coloured = _read_page(image, page, data, limits)
+            except ScanError as error:
+                yield faults.add(provenance, error)
+                if faults.exhausted:
+                    return
+            else:
+                yield Scan(pixels, provenance, SourceFacts(colour=coloured))
 
 
 # What Pillow's and OpenCV's decoders raise on damaged data.
@@ -203,7 +221,8 @@ def _white_is_zero(image: "ImageFile") -> bool:
 
 def _samples_to_grey(image: "ImageFile") -> tuple[npt.NDArray[np.uint8], bool]:
     if image.mode == "1" or (image.mode == "L" and not image.has_transparency_data):
-        return np.asarray(image.convert("L")), False
+        # Converting what is "L" already would copy it.
+        return np.asarray(image if image.mode == "L" else image.convert("L")), False
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         if not np.isfinite(values).all():
@@ -255,4 +274,4 @@ def _upright(grey: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.ui
     if orientation in {2, 4, 5, 7}:
         grey = grey[:, ::-1]
     quarter_turns = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
-    return np.rot90(grey, quarter_turns)
+    return np.rot90(grey, quarter_turns) if quarter_turns else grey

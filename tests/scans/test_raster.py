@@ -29,7 +29,8 @@ from neuroscan_edge.errors import (
     ScanTooLargeError,
     UnsupportedScanError,
 )
-from neuroscan_edge.scans import Limits
+from neuroscan_edge.scans import Limits, Provenance, ScanFault
+from neuroscan_edge.scans.faults import MOST_FAULTS
 from neuroscan_edge.scans.raster import _upright, has_signature, read_raster
 
 HALF_GREY_LEVEL = 0.5 + 1e-9
@@ -330,17 +331,50 @@ def test_pages_of_different_kinds():
 
 def test_earlier_pages_are_given_before_a_bad_one():
     data = tiff_file([GREY, GREY])
-    frames = read_raster(data[: -GREY.size // 2], "slice", Limits())
-    assert np.array_equal(next(frames).pixels, GREY)
+    first, fault = read_raster(data[: -GREY.size // 2], "slice", Limits())
+    assert np.array_equal(first.pixels, GREY)
+    assert fault.provenance == Provenance("slice", 1)
     with pytest.raises(CorruptScanError):
-        next(frames)
+        _ = fault.pixels
+
+
+def bad_pages(pages, bad, fault):
+    declared = [None] * len(pages)
+    if fault == "declared too large":
+        declared[bad] = (30000, 30000)
+    else:
+        pages[bad] = np.full(GREY.shape, np.nan, np.float32)
+    return tiff_file(pages, declared=declared)
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault"),
+    [(0, "not finite"), (2, "not finite"), (3, "not finite"), (2, "declared too large")],
+)
+def test_a_bad_page_costs_no_other(bad, fault):
+    pages = [GREY + np.uint8(index) for index in range(4)]
+    scans = list(read_raster(bad_pages(list(pages), bad, fault), "slice", Limits()))
+    assert [scan.provenance.frame for scan in scans] == [0, 1, 2, 3]
+    for index, scan in enumerate(scans):
+        assert isinstance(scan, ScanFault) is (index == bad)
+        if index != bad:
+            assert np.array_equal(scan.pixels, pages[index])
+
+
+def test_after_many_bad_pages_the_rest_is_not_tried():
+    count = MOST_FAULTS + 4
+    data = tiff_file([GREY] * count, declared=[None, *[(30000, 30000)] * (count - 1)])
+    first, *faults = read_raster(data, "slice", Limits())
+    assert np.array_equal(first.pixels, GREY)
+    assert [fault.provenance.frame for fault in faults] == list(range(1, MOST_FAULTS + 1))
+    assert "pages 9 to 11 are not tried" in str(faults[-1].error)
+    assert not any("tried" in str(fault.error) for fault in faults[:-1])
 
 
 def test_second_page_of_16_bit_colour_is_refused():
-    frames = read_raster(tiff_file([RGB_16, RGB_16]), "slice", Limits())
-    next(frames)
+    _, fault = read_raster(tiff_file([RGB_16, RGB_16]), "slice", Limits())
     with pytest.raises(UnsupportedScanError, match="page 1"):
-        next(frames)
+        _ = fault.pixels
 
 
 def test_limit_of_pages_is_inclusive():
@@ -591,7 +625,7 @@ def test_second_page_too_large_is_refused():
     with address_space(HEADROOM_BYTES):
         assert np.array_equal(next(frames).pixels, GREY)
         with pytest.raises(ScanTooLargeError, match="30000x30000"):
-            next(frames)
+            _ = next(frames).pixels
 
 
 def test_raised_limit_still_ends_in_a_scan_error():
@@ -600,7 +634,7 @@ def test_raised_limit_still_ends_in_a_scan_error():
     frames = read_raster(tiff_with_huge_second_page(20000), "slice", limits)
     next(frames)
     with pytest.raises(ScanError):
-        next(frames)
+        _ = next(frames).pixels
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
