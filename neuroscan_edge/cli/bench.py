@@ -7,9 +7,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from neuroscan_edge.cli.classify import RuntimeChoice
 from neuroscan_edge.cli.errors import exit_codes
-from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
+from neuroscan_edge.cli.options import (
+    EngineOption,
+    ModelOption,
+    PrecisionOption,
+    RuntimeChoice,
+    RuntimeChoiceOption,
+)
+from neuroscan_edge.spec import RESEARCH_USE
 
 
 class ScenarioChoice(str, Enum):
@@ -71,18 +77,10 @@ def run(
     ] = Harness.OWN,
     output: Annotated[Path | None, typer.Option(help="Write the record here, as JSON.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write an HTML page here.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Bundle folder, or the name of a shipped bundle.")
-    ] = None,
-    precision: Annotated[
-        Precision | None, typer.Option(help="Default: the fastest the bundle holds.")
-    ] = None,
-    runtime: Annotated[
-        RuntimeChoice, typer.Option(help="auto takes the fastest that runs here.")
-    ] = RuntimeChoice.AUTO,
-    engine: Annotated[
-        Path | None, typer.Option(help="Folder of a built engine; default: look in the bundle.")
-    ] = None,
+    model: ModelOption = None,
+    precision: PrecisionOption = None,
+    runtime: RuntimeChoiceOption = RuntimeChoice.AUTO,
+    engine: EngineOption = None,
     batch_size: Annotated[int, typer.Option(help="Slices a batch, Offline; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0 chooses.")] = 0,
     threads: Annotated[
@@ -123,7 +121,7 @@ def run(
             loadgen=harness is Harness.LOADGEN,
             model=model,
             precision=precision,
-            runtime=None if runtime is RuntimeChoice.AUTO else RuntimeName(runtime.value),
+            runtime=runtime.runtime,
             engine=engine,
             batch_size=batch_size,
             workers=workers,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
+from neuroscan_edge.cli.options import BundleArgument
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ class PrecisionChoice(str, Enum):
 
 
 def build_engine(
-    bundle: Annotated[
-        str | None, typer.Argument(help="Bundle folder, or the name of a shipped bundle.")
-    ] = None,
+    bundle: BundleArgument = None,
     runtime: Annotated[
         RuntimeName | None, typer.Option(help="Default: the fastest that is installed.")
     ] = None,

@@ -8,18 +8,15 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
+from neuroscan_edge.cli.options import (
+    EngineOption,
+    ModelOption,
+    PrecisionOption,
+    RuntimeChoice,
+    RuntimeChoiceOption,
+)
 from neuroscan_edge.errors import UsageError
-from neuroscan_edge.spec import Aggregate, GroupBy, Precision, PreprocessOn, RuntimeName, SortBy
-
-
-class RuntimeChoice(str, Enum):
-    """Runtimes, and the choice among them."""
-
-    AUTO = "auto"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
-    ONNXRUNTIME = "onnxruntime"
-    OPENVINO = "openvino"
+from neuroscan_edge.spec import Aggregate, GroupBy, PreprocessOn, SortBy
 
 
 class OutputFormat(str, Enum):
@@ -35,9 +32,7 @@ def classify(
     scans: Annotated[
         list[Path] | None, typer.Argument(help="Scans, or folders of them.", show_default=False)
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Bundle folder, or the name of a shipped bundle.")
-    ] = None,
+    model: ModelOption = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Write results here when complete: .jsonl, .csv, .txt or .parquet."),
@@ -45,15 +40,9 @@ def classify(
     output_format: Annotated[
         OutputFormat | None, typer.Option("--format", help="Default: by the output's suffix.")
     ] = None,
-    precision: Annotated[
-        Precision | None, typer.Option(help="Default: the fastest the bundle holds.")
-    ] = None,
-    runtime: Annotated[
-        RuntimeChoice, typer.Option(help="auto takes the fastest that runs here.")
-    ] = RuntimeChoice.AUTO,
-    engine: Annotated[
-        Path | None, typer.Option(help="Folder of a built engine; default: look in the bundle.")
-    ] = None,
+    precision: PrecisionOption = None,
+    runtime: RuntimeChoiceOption = RuntimeChoice.AUTO,
+    engine: EngineOption = None,
     preprocess: Annotated[
         PreprocessOn, typer.Option(help="auto takes the GPU with a GPU's engine; same results.")
     ] = PreprocessOn.AUTO,
@@ -125,7 +114,7 @@ def classify(
             batch_size=batch_size,
             workers=workers,
             threads=threads,
-            runtime=None if runtime is RuntimeChoice.AUTO else RuntimeName(runtime.value),
+            runtime=runtime.runtime,
             engine=engine,
             preprocess=preprocess,
             require_certificate=require_certificate,

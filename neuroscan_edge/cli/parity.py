@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
-from neuroscan_edge.spec import Precision, RuntimeName
+from neuroscan_edge.cli.options import (
+    AllowOverlapOption,
+    BaselineOption,
+    BundleArgument,
+    EngineOption,
+    GateOption,
+    PrecisionOption,
+    ReportOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 
 
 def parity(
@@ -14,38 +24,25 @@ def parity(
         Path,
         typer.Option(envvar="NEUROSCAN_DATA", help="Data set; its test split, or class folders."),
     ],
-    bundle: Annotated[
-        str | None, typer.Argument(help="Bundle folder, or the name of a shipped bundle.")
-    ] = None,
-    precision: Annotated[
-        Precision | None, typer.Option(help="Default: the fastest the bundle holds.")
-    ] = None,
-    runtime: Annotated[
-        RuntimeName | None, typer.Option(help="Default: the fastest that runs here.")
-    ] = None,
-    engine: Annotated[Path | None, typer.Option(help="Folder of a built engine.")] = None,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(help="Keras baseline; default: its answers that the bundle carries."),
-    ] = None,
-    gate: Annotated[Path | None, typer.Option(help="TOML with other limits.")] = None,
+    bundle: BundleArgument = None,
+    precision: PrecisionOption = None,
+    runtime: RuntimeOption = None,
+    engine: EngineOption = None,
+    baseline: BaselineOption = None,
+    gate: GateOption = None,
     leak_free: Annotated[
         bool, typer.Option("--leak-free", help="Leave out near-duplicates of training images.")
     ] = False,
-    allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="Accept images of the calibration sample.")
-    ] = False,
+    allow_overlap: AllowOverlapOption = False,
     every_stage: Annotated[
         bool, typer.Option("--every-stage", help="Run the graphs although the engine passes.")
     ] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="HTML page; shows images of the data set.")
-    ] = None,
+    report: ReportOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="The certificate.")] = None,
     junit: Annotated[Path | None, typer.Option(help="JUnit XML.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Summary for a CI run's page.")] = None,
     store: Annotated[bool, typer.Option(help="Put the certificate into the bundle.")] = True,
-    threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
+    threads: ThreadsOption = 0,
 ) -> None:
     """Certify that an engine decides like its Keras baseline.
 

@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from neuroscan_edge.cli.errors import exit_codes
-from neuroscan_edge.spec import RuntimeName
+from neuroscan_edge.cli.options import (
+    AllowOverlapOption,
+    BaselineOption,
+    GateOption,
+    ReportOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 
 
 def tune(
@@ -16,23 +23,14 @@ def tune(
     data: Annotated[
         Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set; its test split is judged on.")
     ],
-    runtime: Annotated[
-        RuntimeName | None, typer.Option(help="Default: the fastest that runs here.")
-    ] = None,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(help="Keras baseline; default: its answers that the bundle carries."),
-    ] = None,
-    gate: Annotated[Path | None, typer.Option(help="TOML with other limits.")] = None,
-    allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="Accept images of the calibration sample.")
-    ] = False,
+    runtime: RuntimeOption = None,
+    baseline: BaselineOption = None,
+    gate: GateOption = None,
+    allow_overlap: AllowOverlapOption = False,
     images: Annotated[int, typer.Option(help="Training images to measure layers on.")] = 48,
     max_plans: Annotated[int, typer.Option(help="INT8 plans to try at most.")] = 24,
-    report: Annotated[
-        Path | None, typer.Option(help="HTML page; shows images of the data set.")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of the model; 0 takes every core.")] = 0,
+    report: ReportOption = None,
+    threads: ThreadsOption = 0,
 ) -> None:
     """Find the fastest precision that passes parity; give INT8 layers back to float if need be.
 
