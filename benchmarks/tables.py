@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from growth_chart import growth_chart
 from recording import RESULTS
 
 from neuroscan_edge.bench.floor import Ceilings, Work, floor_ms, limit
-from neuroscan_edge.bench.svg import curve, stacked_bars
+from neuroscan_edge.bench.svg import stacked_bars
 from neuroscan_edge.spec import Precision
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +64,10 @@ def outputs() -> dict[Path, str]:
         README: filled(README, sections),
         PAGE: filled(PAGE, sections),
         DOCS / "benchmarks-stages.svg": stages_picture(scenarios, peers),
-        DOCS / "benchmarks-growth.svg": growth_picture(growth),
+        DOCS / "benchmarks-growth.svg": growth_chart(
+            {name: content["points"] for name, content in growth.items()}
+        )
+        + "\n",
     }
 
 
@@ -381,15 +385,24 @@ def growth_table(growth: dict[str, dict[str, Any]]) -> str:
     rows = [
         [
             label,
+            processor(content["machine"]),
             f"{point['slices']:,}",
             f"{point['elapsed_s']:.1f}",
             f"{point['slices_per_s']:.1f}",
+            f"{point['core_s'] / point['slices'] * 1e3:.1f}" if "core_s" in point else "-",
             f"{point['peak_memory_bytes'] / 1e6:.0f}",
         ]
         for label, content in growth.items()
         for point in content["points"]
     ]
-    return table(["", "slices", "seconds, start included", "slices/s", "peak memory, MB"], rows)
+    head = ["", "processor", "slices", "seconds, start included", "slices/s"]
+    return table([*head, "ms of a core a slice", "peak memory, MB"], rows)
+
+
+def processor(machine: dict[str, Any]) -> str:
+    """Return a processor's name and what matters most of it to INT8."""
+    vnni = any("vnni" in each for each in machine["instruction_sets"])
+    return f"{machine['cpu']}, {'with' if vnni else 'without'} VNNI"
 
 
 def stages_picture(scenarios: dict[str, Any], peers: dict[str, Any]) -> str:
@@ -404,14 +417,6 @@ def stages_picture(scenarios: dict[str, Any], peers: dict[str, Any]) -> str:
                 "stages_ms"
             ]
     return stacked_bars(rows, "ms", "file to result, one slice at a time, by stage") + "\n"
-
-
-def growth_picture(growth: dict[str, dict[str, Any]]) -> str:
-    """Return peak memory over the number of slices."""
-    _, content = next(iter(reversed(growth.items())))
-    points = [(p["slices"], p["peak_memory_bytes"] / 1e6) for p in content["points"]]
-    labels = ("slices", "peak memory, MB")
-    return curve(points, None, labels, "peak memory over the number of slices") + "\n"
 
 
 if __name__ == "__main__":

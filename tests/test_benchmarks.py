@@ -1,5 +1,6 @@
 """The benchmark scripts: pages that are the records', ratios of turns, growth, floors."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,30 @@ def test_a_run_killed_at_random_moments_has_the_results_of_an_unbroken_one(
     assert found["twice"] == found["missing"] == found["decoders_left"] == 0
     assert found["exit_code"] == 1 and len(found["kills"]) >= 1
     assert max(each["decoders"] for each in found["kills"]) >= 2
+
+
+def points(seconds_a_slice, *counts):
+    return [
+        {"slices": each, "elapsed_s": each * seconds_a_slice, "peak_memory_bytes": 1e8}
+        for each in counts
+    ]
+
+
+def test_growth_chart_draws_every_point_and_what_would_be_in_proportion():
+    from growth_chart import growth_chart
+
+    series = {"one": points(0.1, 100, 1000, 10000), "other": points(0.001, 100, 1000)}
+    drawn = growth_chart(series)
+    assert drawn.count("<circle") == 2 * 5
+    lines = re.findall(r'<polyline points="([^"]+)"', drawn)
+    assert len(lines) == 4
+    dashed = re.findall(r'<line x1="(\S+)" y1="(\S+)" x2="(\S+)" y2="(\S+)"[^/]*dasharray', drawn)
+    # Time is in proportion here, so each dashed line lies on its points; memory is flat.
+    for (x1, y1, x2, y2), line in zip(dashed, lines[2:], strict=True):
+        places = line.split()
+        assert (f"{x1},{y1}", f"{x2},{y2}") == (places[0], places[-1])
+    for line in lines[:2]:
+        assert len({place.split(",")[1] for place in line.split()}) == 1
 
 
 def test_growth_is_told_by_tenths():
