@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def to_cpu_int8(model: "ModelProto", runtime: RuntimeName, *, exact_int8: bool) -> "ModelProto":
-    """Rewrite a symmetric Q/DQ graph for ONNX Runtime or OpenVINO; no value in it changes.
+    """Rewrite a symmetric Q/DQ graph for ONNX Runtime or OpenVINO; no integer in it changes.
 
     Parameters
     ----------
@@ -24,11 +24,13 @@ def to_cpu_int8(model: "ModelProto", runtime: RuntimeName, *, exact_int8: bool) 
         Where it does not, weights become uint8: ONNX Runtime then has exact kernels, and OpenVINO
         computes those layers in float.
     """
+    from neuroscan_edge.channels_last import to_channels_last
     from neuroscan_edge.precision import to_unsigned
 
     if runtime is RuntimeName.OPENVINO and exact_int8:
         return model
-    return to_unsigned(model, weights=not exact_int8)
+    unsigned = to_unsigned(model, weights=not exact_int8)
+    return unsigned if runtime is RuntimeName.OPENVINO else to_channels_last(unsigned)
 
 
 def load_cpu_int8(data: bytes, runtime: RuntimeName) -> bytes:

@@ -10,7 +10,7 @@ from neuroscan_edge.engine.layers import BuiltLayer
 from neuroscan_edge.errors import BuildError
 
 _ONLY_FATAL = 4
-_INT8_OPERATORS = {"QLinearConv", "ConvInteger"}
+_INT8_OPERATORS = {"QLinearConv", "ConvInteger", "MatMulIntegerToFloat"}
 _FLOAT_OPERATORS = {"Conv", "FusedConv"}
 
 
