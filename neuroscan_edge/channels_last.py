@@ -33,15 +33,18 @@ _POOL_ATTRIBUTES = frozenset(
 def to_channels_last(model: ModelProto) -> ModelProto:
     """Rewrite a Q/DQ graph for ONNX Runtime on a CPU; no value in it changes but in a last digit.
 
-    Convolutions between a DQ and a Q become integer ones, those of 1x1 without a Q behind them
+    Convolutions between a DQ and a Q become integer ones, those of 1x1 that no Q comes after
     integer products. Every operator that is not known to work on any layout is left as it is and
-    gets its input channels first.
+    gets its input channels first; a graph with graphs in it is left as it is altogether.
 
     Parameters
     ----------
     model : ModelProto
         Of images channels first, from `to_unsigned`.
     """
+    if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
+        # Their bodies use tensors of the graph around them, by name.
+        return model
     return _Rewriting(model).model()
 
 
@@ -77,7 +80,7 @@ class _Rewriting:
         for name in self._results:
             self._first(name)
         nodes = _needed(self._nodes, self._results)
-        used = {name for node in nodes for name in node.input}
+        used = {*self._results, *(name for node in nodes for name in node.input)}
         tensors = [*self._from.graph.initializer, *self._added.values()]
         made = ModelProto()
         made.CopyFrom(self._from)
@@ -94,7 +97,12 @@ class _Rewriting:
     def _rewrite(self, node: NodeProto) -> None:
         if self._is_quantized(node) and (quantize := self._quantize_behind(node)) is not None:
             self._convolve(node, quantize)
-        elif self._is_quantized(node) and self._is_product(node):
+        elif (
+            self._is_quantized(node)
+            and self._is_product(node)
+            # Its last digits would decide how a Q rounds.
+            and not self._leads_to_quantization(node)
+        ):
             self._multiply(node)
         elif self._pools_integers(node):
             self._pool(node)
@@ -142,6 +150,18 @@ class _Rewriting:
             and len(set(points.reshape(-1).tolist())) == 1
         )
 
+    def _leads_to_quantization(self, node: NodeProto) -> bool:
+        seen: set[str] = set()
+        ahead = list(node.output)
+        while ahead:
+            name = ahead.pop()
+            for behind in self._consumers[name]:
+                if behind.op_type == "QuantizeLinear":
+                    return True
+                ahead += [each for each in behind.output if each not in seen]
+                seen.update(behind.output)
+        return False
+
     def _is_scalar_pair(self, node: NodeProto, kind: str) -> bool:
         """Whether a Q or DQ of an activation has one constant scale and zero point."""
         if node.op_type != kind or len(node.input) < 3 or node.input[0] in self._constants:
@@ -187,7 +207,7 @@ class _Rewriting:
             self._channels_last(data.input[0]),
             matrix,
             data.input[1],
-            self._add(steps, f"{scale.name}/columns"),
+            self._add(steps, f"{scale.name}/{len(steps)}_columns"),
             data.input[2],
             self._add(point, f"{zero_point.name}/one"),
             _bias(node),
@@ -242,7 +262,7 @@ class _Rewriting:
             domain=_DOMAIN,
         )
         made.attribute.extend(node.attribute)
-        inputs, name = [integers, *dequantize.input[1:]], f"{node.name}/dequantize"
+        inputs, name = [integers, *dequantize.input[1:]], f"{integers}/dequantize"
         back = helper.make_node("DequantizeLinear", inputs, [self._new_last(output)], name)
         self._nodes += [made, back]
 
@@ -254,7 +274,9 @@ class _Rewriting:
         values = [name for name in node.input if name and name not in self._constants]
         if not any(name in self._last for name in values):
             return False
-        if any(self._ranks.get(name) != 4 for name in values):
+        if any(self._ranks.get(name) != 4 for name in (*values, node.output[0])):
+            return False
+        if joins and len(values) < len(node.input):
             return False
         if not all(self._fits_last(name) for name in node.input if name in self._constants):
             return False

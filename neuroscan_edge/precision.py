@@ -288,7 +288,7 @@ def _clip_integers(model: ModelProto) -> None:
         node.input[0], node.output[0] = relu.input[0], unclipped
         nodes.append(
             helper.make_node(
-                "Clip", [unclipped, _UNSIGNED_ZERO_POINT], [integers], name=f"{relu.name}/clip"
+                "Clip", [unclipped, _UNSIGNED_ZERO_POINT], [integers], name=f"{integers}/clip"
             )
         )
     _set_nodes(model, nodes)

@@ -142,6 +142,35 @@ CASES = {
         ],
         ["y"],
     ),
+    "rounding behind a product": (
+        [
+            conv("x", "a", **SAME),
+            conv("a", "c", "p"),
+            helper.make_node("Clip", ["c", "zero", "six"], ["d"], "relu6"),
+            conv("d", "y", **SAME),
+        ],
+        ["y"],
+    ),
+    "pools without a name": (
+        [
+            conv("x", "a", **SAME),
+            helper.make_node("MaxPool", ["a"], ["c"], kernel_shape=[2, 2]),
+            conv("c", "d", **SAME),
+            helper.make_node("MaxPool", ["d"], ["e"], kernel_shape=[2, 2]),
+            conv("e", "y", "p"),
+        ],
+        ["y"],
+    ),
+    "joined with a constant": (
+        [
+            conv("x", "a", **SAME),
+            helper.make_node("GlobalAveragePool", ["a"], ["c"], "mean"),
+            conv("c", "d", "p"),
+            helper.make_node("Concat", ["d", "scale"], ["e"], "join", axis=1),
+            conv("e", "y", "widen"),
+        ],
+        ["y"],
+    ),
     "a shortcut in float and two results": (
         [
             conv("x", "a", **SAME),
@@ -161,12 +190,15 @@ def test_other_structures_say_the_same(nodes, outputs):
     every = {
         "k": KERNEL, "p": POINT, "b": BIAS, "scale": SCALE, "shift": SHIFT,
         "depthwise": RNG.normal(0, 0.4, (CHANNELS, 1, 3, 3)),
+        "zero": 0.0, "six": 6.0,
+        "widen": RNG.normal(0, 0.3, (CHANNELS, 2 * CHANNELS, 1, 1)),
         "wide": RNG.normal(0, 0.15, (CHANNELS, 2 * CHANNELS, 3, 3)),
     }  # fmt: skip
     used = {name for node in nodes for name in node.input}
     weights = {name: value for name, value in every.items() if name in used}
     model = quantized(nodes, weights, outputs, REACH)
-    images = RNG.normal(0, 2, (3, CHANNELS, SIDE, SIDE)).astype(np.float32)
+    batch = 1 if "join/constant" in outputs or any(each.name == "join" for each in nodes) else 24
+    images = RNG.normal(0, 2, (batch, CHANNELS, SIDE, SIDE)).astype(np.float32)
     assert_same(model, {"x": images})
 
 
@@ -187,6 +219,18 @@ def biases(model):
     stored = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     nodes = (node for node in model.graph.node if node.op_type == "QLinearConv")
     return [stored[node.input[8]] for node in nodes if len(node.input) > 8]
+
+
+def test_a_graph_with_graphs_in_it_is_left_alone():
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["z"])], "then", [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, list("nchw"))],
+    )  # fmt: skip
+    model = tiny_graph()
+    model.graph.node.append(
+        helper.make_node("If", ["yes"], ["w"], then_branch=body, else_branch=body)
+    )
+    assert to_channels_last(model) is model
 
 
 def test_what_is_no_integer_graph_stays_as_it_is():

@@ -64,6 +64,9 @@ def segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
         if marker in _BARE:
             at += 2
             continue
+        if marker == 0x00:
+            # No marker: decoders look for one in what would be its body.
+            break
         end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
         if end > len(stream) or end < at + 4:
             break

@@ -40,7 +40,9 @@ SIGNATURES = (
     b"II*\x00",
     b"MM\x00*",
 )
-_PHOTOMETRIC_TAG = 262
+_SIZE_TAGS = 256, 257
+_PHOTOMETRIC_TAG, _PLANAR_TAG = 262, 284
+_SEPARATE_PLANES = 2
 # The image's and its thumbnail's; some cameras write a few more.
 _EXIF_DIRECTORIES = 16
 _OTHER_FORMATS = {
@@ -65,8 +67,9 @@ def has_signature(head: bytes) -> bool:
 def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFault]:
     """Decode a raster file held in memory; a TIFF yields one scan a page.
 
-    In a TIFF of several pages, one that cannot be decoded is a `ScanFault`, and those after it are
-    still read, up to 8 such faults.
+    In a TIFF of several pages, one whose pixels cannot be decoded is a `ScanFault`, and those after
+    it are still read, up to 8 such faults. A page that is described as no image can be, such as
+    one of an unknown compression, costs the file: Pillow reads all descriptions first.
 
     Parameters
     ----------
@@ -193,6 +196,8 @@ def _read_page(
             # The stored luminance plane is the grey image; decoding colour only to weigh it back
             # would add rounding and three times the work.
             image.draft("L", image.size)
+        if image.format == "TIFF":
+            _check_strips(image)
         wide_colour = image.format in {"PNG", "TIFF"} and ";16" in _raw_mode(image)
         image.load()
         if wide_colour and image.mode in {"RGB", "RGBA", "LA"}:
@@ -208,6 +213,31 @@ def _read_page(
         raise _corrupt(error) from error
 
 
+def _check_strips(image: "ImageFile") -> None:
+    """Refuse a page whose strips or tiles do not cover it.
+
+    Pillow decodes what there is, into the memory of the page before: what is missing would be that
+    page's pixels, perhaps another patient's.
+    """
+    # As it is stored: `image.size` is as its orientation will have it.
+    width, height = (int(_tag(image, number, 0)) for number in _SIZE_TAGS)
+    planes = len(image.getbands()) if _tag(image, _PLANAR_TAG, 1) == _SEPARATE_PLANES else 1
+    covered = 0
+    for tile in image.tile:
+        if tile[1] is not None:
+            left, top, right, bottom = tile[1]
+            covered += max(min(right, width) - left, 0) * max(min(bottom, height) - top, 0)
+    if covered < width * height * planes:
+        raise CorruptScanError(
+            f"the strips of the page hold {covered} of {width * height * planes} pixels: it is "
+            "truncated; export the slice again"
+        )
+
+
+def _tag(image: "ImageFile", number: int, default: int) -> Any:
+    return getattr(image, "tag_v2", {}).get(number, default)
+
+
 def _raw_mode(image: "ImageFile") -> str:
     # Pillow names the stored layout only in the decoder's arguments.
     arguments = image.tile[0].args if image.tile else ""
@@ -215,8 +245,7 @@ def _raw_mode(image: "ImageFile") -> str:
 
 
 def _white_is_zero(image: "ImageFile") -> bool:
-    tags = getattr(image, "tag_v2", {})
-    return bool(tags.get(_PHOTOMETRIC_TAG, 1) == 0)
+    return bool(_tag(image, _PHOTOMETRIC_TAG, 1) == 0)
 
 
 def _samples_to_grey(image: "ImageFile") -> tuple[npt.NDArray[np.uint8], bool]:

@@ -81,6 +81,18 @@ def test_a_table_that_is_given_again_counts_as_it_was_last():
     assert not codes_no_chroma(data[:scan] + tables + data[scan:])
 
 
+def test_what_looks_like_a_marker_to_nobody_hides_no_tables():
+    data = written(COLOURED)
+    scan, first = data.index(b"\xff\xda"), data.index(b"\xff\xc4")
+    tables = data[first:scan]
+    only_zero = b"".join(bytes([number, 1]) + bytes(15) + b"\0" for number in (0x01, 0x11))
+    shown = b"\xff\xc4" + (2 + len(only_zero)).to_bytes(2, "big") + only_zero
+    hidden = b"\xff\x00" + (2 + len(tables)).to_bytes(2, "big") + tables
+    made = data[:scan] + shown + hidden + data[scan:]
+    np.testing.assert_array_equal(decoded(made), decoded(data))
+    assert not codes_no_chroma(made)
+
+
 def test_changed_headers_never_prove_what_a_decoder_sees_in_colour():
     rng = np.random.default_rng(5)
     proved = seen = 0
