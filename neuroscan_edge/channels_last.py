@@ -95,14 +95,12 @@ class _Rewriting:
         return made
 
     def _rewrite(self, node: NodeProto) -> None:
-        if self._is_quantized(node) and (quantize := self._quantize_behind(node)) is not None:
+        quantized = self._is_quantized(node)
+        quantize = self._quantize_behind(node) if quantized else None
+        if quantize is not None:
             self._convolve(node, quantize)
-        elif (
-            self._is_quantized(node)
-            and self._is_product(node)
-            # Its last digits would decide how a Q rounds.
-            and not self._leads_to_quantization(node)
-        ):
+        # Last digits of a product would decide how a Q behind it rounds.
+        elif quantized and self._is_product(node) and not self._leads_to_quantization(node):
             self._multiply(node)
         elif self._pools_integers(node):
             self._pool(node)
