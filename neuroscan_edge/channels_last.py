@@ -270,7 +270,7 @@ class _Rewriting:
         if node.op_type not in _ELEMENTWISE and not joins:
             return False
         values = [name for name in node.input if name and name not in self._constants]
-        if not any(name in self._last for name in values):
+        if not any(name in self._last for name in values) and not self._feeds_convolution(node):
             return False
         if any(self._ranks.get(name) != 4 for name in (*values, node.output[0])):
             return False
@@ -281,6 +281,21 @@ class _Rewriting:
         # A DQ that only leads to what wants channels first is cheaper behind the transposition.
         behind = self._consumers[node.output[0]]
         return node.op_type != "DequantizeLinear" or any(map(self._may_keep_last, behind))
+
+    def _feeds_convolution(self, node: NodeProto) -> bool:
+        """Whether a Q gives its integers to a convolution, which wants them channels last.
+
+        The floats are then transposed before it: behind a float convolution ONNX Runtime does
+        that as part of what it does to its result anyway.
+        """
+        if not self._is_scalar_pair(node, "QuantizeLinear"):
+            return False
+        behind = self._consumers[node.output[0]]
+        while behind and all(each.op_type in {"Clip", "DequantizeLinear"} for each in behind):
+            behind = [next_ for each in behind for next_ in self._consumers[each.output[0]]]
+        return any(
+            self._is_quantized(each) and self._quantize_behind(each) is not None for each in behind
+        )
 
     def _may_keep_last(self, node: NodeProto) -> bool:
         return node.op_type in _ELEMENTWISE or node.op_type == "Concat"

@@ -281,7 +281,10 @@ def _clip_integers(model: ModelProto) -> None:
         if node.op_type == "Relu" and consumers.get(node.output[0]) == {"QuantizeLinear"}:
             continue
         nodes.append(node)
-        if node.op_type != "QuantizeLinear" or node.input[0] not in relus:
+        # A ReLU that others read as well stays, fused into its convolution, and clips for both.
+        if node.op_type != "QuantizeLinear" or consumers.get(node.input[0]) != {"QuantizeLinear"}:
+            continue
+        if node.input[0] not in relus:
             continue
         relu, integers = relus[node.input[0]], node.output[0]
         unclipped = f"{integers}/unclipped"

@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from neuroscan_edge.cpu_form import load_cpu_int8, to_cpu_int8
+from neuroscan_edge.cpu_form import load_cpu_int8, to_cpu_int8, with_ranked_scalars
 from neuroscan_edge.machine import this_machine
 from neuroscan_edge.precision import QuantizationPlan, to_int8
 from neuroscan_edge.spec import RuntimeName
@@ -112,3 +112,39 @@ def test_weights_are_signed_only_where_sums_are_exact(large_sums, exact_int8, ru
     form = to_cpu_int8(large_sums, runtime, exact_int8=exact_int8)
     stored = {each.name: numpy_helper.to_array(each) for each in form.graph.initializer}
     assert stored["w/quantized"].dtype == stored["w/zero_point"].dtype == dtype
+
+
+@pytest.mark.parametrize("dims", [(), (1,)], ids=["rank 0", "rank 1"])
+def test_scalars_beside_grey_images_get_their_rank(dims):
+    images = np.random.default_rng(2).integers(0, 256, (3, SIDE, SIDE, 1), np.uint8)
+    constants = {"unit": np.full(dims, 1 / 255), "shift": np.full(dims, -0.5), "wide": np.ones(3)}
+    nodes = [
+        helper.make_node("Cast", ["image"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "unit"], ["m"]),
+        helper.make_node("Sub", ["shift", "m"], ["s"]),
+        helper.make_node("Mul", ["s", "unit"], ["t"]),
+        helper.make_node("Add", ["t", "wide"], ["y"]),
+        helper.make_node("Mul", ["y", "unit"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "grey",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", SIDE, SIDE, 1])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", SIDE, SIDE, 3])],
+        [numpy_helper.from_array(np.float32(each), name) for name, each in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    before = model.SerializeToString()
+    made = with_ranked_scalars(model)
+    assert model.SerializeToString() == before
+    assert [list(node.input) for node in made.graph.node] == [
+        ["image"], ["f", "unit/rank4"], ["shift/rank4", "m"], ["s", "unit/rank4"], ["t", "wide"],
+        ["y", "unit"],
+    ]  # fmt: skip
+    onnx.checker.check_model(made, full_check=True)
+
+    def result(each: onnx.ModelProto) -> np.ndarray:
+        session = ort.InferenceSession(each.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, {"image": images})[0]
+
+    np.testing.assert_array_equal(result(made), result(model))

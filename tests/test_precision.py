@@ -193,6 +193,8 @@ def test_a_relu_that_is_also_an_output_is_kept(int8, images):
     )
     unsigned = to_unsigned(model)
     assert [node.name for node in unsigned.graph.node if node.op_type == "Relu"] == ["stem_relu"]
+    (quantize,) = (node for node in unsigned.graph.node if node.output[0] == "b/quantized")
+    assert quantize.input[0] == "b", "it clips already"
     np.testing.assert_array_equal(
         run(unsigned, images, simulate=True), run(int8, images, simulate=True)
     )

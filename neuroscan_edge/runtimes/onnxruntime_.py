@@ -25,6 +25,8 @@ _CUDA_PROVIDER = "CUDAExecutionProvider"
 # which stops the run for seconds at the last, smaller one.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 _CUDA_BATCH = 32
+_PART = 4
+"""Slices of a batch that one stream takes at once: what lies between layers stays in its cache."""
 
 
 def cuda_provider_installed() -> bool:
@@ -104,9 +106,7 @@ class OnnxRuntime:
             bundle, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
         )
         self._streams = parallelism.streams
-        # The caller's own thread is one of the streams.
-        others = parallelism.streams - 1
-        self._pool = ThreadPoolExecutor(others, "stream") if others else None
+        self._pool = ThreadPoolExecutor(self._streams, "stream") if self._streams > 1 else None
         self._input = bundle.input_name
         self._bound = BoundBatches(self._session, self._input, self._names) if cuda else None
         self._slice_shape = (*bundle.preprocessing.shape, 1)
@@ -165,9 +165,8 @@ class OnnxRuntime:
             return self._bound(batch)
         if self._pool is None or len(batch) == 1:
             return self._run(batch)
-        first, *others = shares(len(batch), self._streams)
-        waiting = [self._pool.submit(self._run, batch[share]) for share in others]
-        return Outputs.joined([self._run(batch[first]), *(each.result() for each in waiting)])
+        parts = shares(len(batch), self._streams, at_most=_PART)
+        return Outputs.joined(list(self._pool.map(self._run, [batch[part] for part in parts])))
 
     def _run(self, batch: UInt8Batch) -> Outputs:
         outputs: list[Any] = self._session.run(self._names, {self._input: batch})

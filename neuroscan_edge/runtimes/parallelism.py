@@ -18,7 +18,7 @@ from neuroscan_edge.racing import race
 from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
 from neuroscan_edge.spec import Preprocessing
 
-PARALLELISM_SCHEMA = 1
+PARALLELISM_SCHEMA = 2
 MAX_STREAMS = 256
 _LIMIT_BYTES = 1 << 16
 _TURNS, _CALLS = 2, 3
@@ -76,10 +76,19 @@ def candidates(cores: int, batch_size: int) -> tuple[Parallelism, ...]:
     return tuple(found)
 
 
-def shares(count: int, streams: int) -> list[slice]:
-    """Cut a batch into at most `streams` parts as equal as can be."""
-    streams = min(streams, count)
-    edges = [count * index // streams for index in range(streams + 1)]
+def shares(count: int, streams: int, at_most: int | None = None) -> list[slice]:
+    """Cut a batch into parts as equal as can be.
+
+    Parameters
+    ----------
+    count, streams : int
+        Slices; and parts, or of them as many rounds as `at_most` takes.
+    at_most : int, optional
+        Slices in a part.
+    """
+    rounds = 1 if at_most is None else -(-count // (streams * at_most))
+    parts = min(streams * rounds, count)
+    edges = [count * index // parts for index in range(parts + 1)]
     return [slice(one, next_) for one, next_ in zip(edges, edges[1:], strict=False)]
 
 

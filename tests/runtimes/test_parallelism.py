@@ -116,6 +116,23 @@ def test_a_batch_is_shared_out_whole_and_evenly(count, streams):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+@pytest.mark.parametrize(
+    ("count", "streams", "sizes"),
+    [
+        (16, 2, [4] * 4),
+        (10, 2, [2, 3, 2, 3]),
+        (8, 2, [4, 4]),
+        (3, 2, [1, 2]),
+        (9, 1, [3, 3, 3]),
+        (2, 4, [1, 1]),
+    ],
+)
+def test_a_part_is_no_larger_than_asked_and_each_stream_gets_as_many(count, streams, sizes):
+    parts = [list(range(count))[share] for share in shares(count, streams, at_most=4)]
+    assert [len(part) for part in parts] == sizes
+    assert sum(parts, []) == list(range(count))
+
+
 def test_an_answer_is_kept_for_this_user_alone():
     write_parallelism(KEY, Parallelism(1, 2), {"1 x 2 threads": 3.0})
     path = cache_path(KEY)
