@@ -13,7 +13,7 @@ from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.errors import RuntimeNotAvailableError
 from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch
 from neuroscan_edge.runtimes.contract import Tensor, output_names
-from neuroscan_edge.runtimes.parallelism import Parallelism, shares
+from neuroscan_edge.runtimes.parallelism import PART, Parallelism, shares
 from neuroscan_edge.spec import Precision, RuntimeName
 
 ort = require("onnxruntime", extra="cpu", why="to run a bundle on this machine's CPU")
@@ -25,8 +25,6 @@ _CUDA_PROVIDER = "CUDAExecutionProvider"
 # which stops the run for seconds at the last, smaller one.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 _CUDA_BATCH = 32
-_PART = 4
-"""Slices of a batch that one stream takes at once: what lies between layers stays in its cache."""
 
 
 def cuda_provider_installed() -> bool:
@@ -165,7 +163,7 @@ class OnnxRuntime:
             return self._bound(batch)
         if self._pool is None or len(batch) == 1:
             return self._run(batch)
-        parts = shares(len(batch), self._streams, at_most=_PART)
+        parts = shares(len(batch), self._streams, at_most=PART)
         return Outputs.joined(list(self._pool.map(self._run, [batch[part] for part in parts])))
 
     def _run(self, batch: UInt8Batch) -> Outputs:

@@ -20,6 +20,9 @@ from neuroscan_edge.spec import Preprocessing
 
 PARALLELISM_SCHEMA = 2
 MAX_STREAMS = 256
+PART = 4
+"""Slices that a stream of ONNX Runtime takes at once: what lies between layers stays in its cache.
+"""
 _LIMIT_BYTES = 1 << 16
 _TURNS, _CALLS = 2, 3
 _MARGIN = 0.03
@@ -74,6 +77,15 @@ def candidates(cores: int, batch_size: int) -> tuple[Parallelism, ...]:
         found.append(Parallelism(cores // streams, streams))
         streams *= 2
     return tuple(found)
+
+
+def unmeasured(cores: int, batch_size: int) -> Parallelism:
+    """Return what ONNX Runtime is given where nothing was measured.
+
+    A core for each part of a batch, if there are enough of them: threads that share every operator
+    wait for each other at its end.
+    """
+    return Parallelism(1, cores) if 1 < cores <= batch_size // PART else Parallelism()
 
 
 def shares(count: int, streams: int, at_most: int | None = None) -> list[slice]:

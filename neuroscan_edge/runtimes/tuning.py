@@ -13,8 +13,10 @@ from neuroscan_edge.runtimes.parallelism import (
     measured_best,
     random_slices,
     read_parallelism,
+    unmeasured,
     write_parallelism,
 )
+from neuroscan_edge.spec import RuntimeName
 
 WORTH_MEASURING = 4096
 """Slices from which on a run is long enough to repay the seconds that measuring takes."""
@@ -54,7 +56,7 @@ def tune(
     batch_size : int
         Slices a batch; one slice and many have different answers.
     slices : int
-        How many will be run: below `WORTH_MEASURING` nothing is measured.
+        How many will be run: below `WORTH_MEASURING` nothing is measured, see `unmeasured`.
     again : bool
         Measure even if there is an earlier answer.
     """
@@ -67,6 +69,8 @@ def tune(
     if known is not None:
         return Tuned(replace(options, parallelism=known), "measured before")
     if slices < WORTH_MEASURING:
+        if choice.installed.name is RuntimeName.ONNXRUNTIME:
+            options = replace(options, parallelism=unmeasured(usable_cores(), batch_size))
         return Tuned(options, "default")
 
     def open_with(parallelism: Parallelism) -> Runtime:

@@ -24,6 +24,7 @@ from neuroscan_edge.runtimes.parallelism import (
     random_slices,
     read_parallelism,
     shares,
+    unmeasured,
     write_parallelism,
 )
 from neuroscan_edge.spec import Precision, RuntimeName
@@ -209,9 +210,15 @@ def test_tuning_measures_once_then_remembers(calibrated, monkeypatch):
     assert tuned(calibrated, again=True).reason == "measured now"
 
 
-def test_few_slices_are_not_worth_measuring(calibrated):
+def test_few_slices_are_not_worth_measuring(calibrated, monkeypatch):
+    monkeypatch.setattr(tuning_module, "usable_cores", lambda: 2)
     found = tuned(calibrated, slices=4095)
-    assert (found.reason, found.options.on_cpu) == ("default", Parallelism())
+    assert (found.reason, found.options.on_cpu) == ("default", Parallelism(1, 2))
+
+
+def test_unmeasured_every_core_gets_a_part_or_all_share_each_operator():
+    assert unmeasured(4, 16) == Parallelism(1, 4)
+    assert unmeasured(4, 15) == unmeasured(2, 1) == unmeasured(1, 16) == Parallelism()
 
 
 def test_threads_asked_for_are_left_alone(calibrated):
