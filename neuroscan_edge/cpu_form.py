@@ -64,6 +64,10 @@ def with_ranked_scalars(model: "ModelProto") -> "ModelProto":
                 added.add(node.input[index])
                 values = numpy_helper.to_array(constants[name]).reshape([1] * ranks[0])
                 made.graph.initializer.append(numpy_helper.from_array(values, node.input[index]))
+    used = {name for node in made.graph.node for name in node.input}
+    kept = [each for each in made.graph.initializer if each.name in used]
+    made.graph.ClearField("initializer")
+    made.graph.initializer.extend(kept)
     return made
 
 

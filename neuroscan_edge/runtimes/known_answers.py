@@ -49,8 +49,15 @@ def stated_answers(bundle: Bundle, precision: Precision) -> npt.NDArray[np.float
     return None if rows is None else np.array(rows, np.float64)
 
 
-def check_answers(runtime: Runtime, bundle: Bundle) -> None:
+def check_answers(runtime: Runtime, bundle: Bundle, streams: int = 1) -> None:
     """Have a model answer the probes.
+
+    Parameters
+    ----------
+    runtime, bundle
+        The model as it is loaded, and what states its answers.
+    streams : int
+        Each with weights of its own, so that each is asked everything.
 
     Raises
     ------
@@ -60,7 +67,8 @@ def check_answers(runtime: Runtime, bundle: Bundle) -> None:
     expected = stated_answers(bundle, runtime.info.precision)
     if expected is None:
         return
-    found = runtime(probe_slices(*bundle.preprocessing.shape))
+    expected = np.tile(expected, (streams, 1))
+    found = runtime(np.tile(probe_slices(*bundle.preprocessing.shape), (streams, 1, 1, 1)))
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     # Written so that NaN is wrong too.
     if not difference <= LARGEST_DIFFERENCE:

@@ -48,7 +48,9 @@ def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
     """
     runtime = _open(bundle, choice, options)
     try:
-        check_answers(runtime, bundle)
+        # Streams of ONNX Runtime share one model.
+        separate = choice.installed.name is RuntimeName.OPENVINO
+        check_answers(runtime, bundle, options.on_cpu.streams if separate else 1)
     except BaseException as error:
         runtime.__exit__(type(error), error, error.__traceback__)
         raise

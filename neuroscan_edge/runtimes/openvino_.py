@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: on x86 processors with VNNI the fastest for the symmetric INT8 graph."""
+"""OpenVINO on the CPU."""
 
 from types import TracebackType
 from typing import Any
@@ -10,7 +10,7 @@ from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import RuntimeNotAvailableError
 from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch
 from neuroscan_edge.runtimes.contract import Tensor, output_names
-from neuroscan_edge.runtimes.parallelism import Parallelism, shares
+from neuroscan_edge.runtimes.parallelism import PART, Parallelism, shares
 from neuroscan_edge.spec import Precision, RuntimeName
 
 openvino = require("openvino", extra="openvino", why="to run a bundle with OpenVINO")
@@ -61,9 +61,10 @@ class OpenVinoRuntime:
         }
         streams = parallelism.streams
         if parallelism.threads:
-            options["INFERENCE_NUM_THREADS"] = parallelism.threads * streams
+            options["INFERENCE_NUM_THREADS"] = parallelism.threads
         if streams > 1:
-            options["NUM_STREAMS"] = streams
+            # Each would take the same cores.
+            options["ENABLE_CPU_PINNING"] = False
         version = openvino.__version__.split("-")[0]
         core = openvino.Core()
         try:
@@ -71,13 +72,15 @@ class OpenVinoRuntime:
                 read = core.read_model(_cpu_form(model, precision))
             else:
                 read = core.read_model(model, weights)
-            compiled = core.compile_model(read, "CPU", options)
+            # Not streams of one model: they share repacked weights, and mistake one layer's for
+            # another's (docs/engines.md).
+            models = [core.compile_model(read, "CPU", options) for _ in range(streams)]
         except RuntimeError as error:
             raise RuntimeNotAvailableError(
                 f"OpenVINO {version} cannot load the {precision} graph: {error}"
             ) from error
-        self._names = output_names(bundle, _tensors(compiled.inputs), _tensors(compiled.outputs))
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._names = output_names(bundle, _tensors(models[0].inputs), _tensors(models[0].outputs))
+        self._requests = [model.create_infer_request() for model in models]
         self._info = RuntimeInfo(str(RuntimeName.OPENVINO), version, "cpu", precision, sha256)
 
     @property
@@ -102,17 +105,20 @@ class OpenVinoRuntime:
 
     def outputs(self, batch: UInt8Batch) -> Outputs:
         """Classify a batch, (N, H, W, 1) uint8, and give all of the graph's outputs."""
-        running = []
-        for request, share in zip(
-            self._requests, shares(len(batch), len(self._requests)), strict=False
-        ):
-            # Kept until the end: the request reads the memory itself.
-            piece = np.ascontiguousarray(batch[share])
-            request.start_async([piece], share_inputs=True)
-            running.append((request, piece))
-        for request, _ in running:
-            request.wait()
-        return Outputs.joined([self._copied(request) for request, _ in running])
+        streams = len(self._requests)
+        parts = shares(len(batch), streams, at_most=PART if streams > 1 else None)
+        found = []
+        for first in range(0, len(parts), streams):
+            running = []
+            for request, part in zip(self._requests, parts[first:], strict=False):
+                # Kept until the end: the request reads the memory itself.
+                piece = np.ascontiguousarray(batch[part])
+                request.start_async([piece], share_inputs=True)
+                running.append((request, piece))
+            for request, _ in running:
+                request.wait()
+            found += [self._copied(request) for request, _ in running]
+        return Outputs.joined(found)
 
     def _copied(self, request: Any) -> Outputs:
         results = request.results

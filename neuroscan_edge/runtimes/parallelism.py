@@ -21,8 +21,7 @@ from neuroscan_edge.spec import Preprocessing
 PARALLELISM_SCHEMA = 2
 MAX_STREAMS = 256
 PART = 4
-"""Slices that a stream of ONNX Runtime takes at once: what lies between layers stays in its cache.
-"""
+"""Slices that a stream takes at once: what lies between layers stays in its core's cache."""
 _LIMIT_BYTES = 1 << 16
 _TURNS, _CALLS = 2, 3
 _MARGIN = 0.03

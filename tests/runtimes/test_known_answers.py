@@ -64,6 +64,23 @@ def test_answers_that_are_no_numbers_are_wrong(bundle):
         check_answers(Broken(), bundle)
 
 
+def test_every_stream_is_asked_everything(bundle):
+    expected = stated_answers(bundle, Precision.INT8)
+
+    class SecondStreamBroken:
+        info = None
+
+        def __call__(self, batch):
+            wrong = expected[::-1, ::-1]
+            return np.concatenate([expected, wrong, expected])[: len(batch)]
+
+    with open_runtime(bundle, RUN) as runtime:
+        SecondStreamBroken.info = runtime.info
+    check_answers(SecondStreamBroken(), bundle)
+    with pytest.raises(WrongAnswersError):
+        check_answers(SecondStreamBroken(), bundle, streams=3)
+
+
 def test_a_bundle_that_states_none_is_not_asked(tmp_path):
     plain = tiny_bundle(tmp_path / "plain")
     assert stated_answers(plain, Precision.INT8) is None

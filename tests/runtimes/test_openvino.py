@@ -5,10 +5,12 @@ import pytest
 from tiny_models import calibrated_bundle, tiny_images
 
 from neuroscan_edge.build import BuildOptions, build_engine
-from neuroscan_edge.bundle import GRAPHS, open_bundle, write_files
+from neuroscan_edge.bundle import GRAPHS, find_bundle, open_bundle, write_files
 from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
 from neuroscan_edge.machine import this_machine
-from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
+from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
+from neuroscan_edge.runtimes.known_answers import LARGEST_DIFFERENCE
+from neuroscan_edge.runtimes.parallelism import random_slices
 from neuroscan_edge.spec import Precision, RuntimeName
 
 KERNEL_ROUNDING = {Precision.FP32: 1e-5, Precision.FP16: 5e-3, Precision.INT8: 0.03}
@@ -47,6 +49,23 @@ def test_batches_of_any_size_do_not_share_a_result(calibrated):
     np.testing.assert_array_equal(first, kept)
     assert np.abs(second - first).max() > 0.01
     np.testing.assert_allclose(single[0], kept[3], atol=1e-6)
+
+
+def test_streams_do_not_share_weights():
+    """As streams of one model, OpenVINO 2026.4.1 had most of them compute something else."""
+    bundle = open_bundle(find_bundle())
+    streams = RuntimeOptions(
+        Precision.INT8, runtime=RuntimeName.OPENVINO, parallelism=Parallelism(1, 2)
+    )
+    slices = random_slices(bundle.preprocessing, 4)
+    with open_runtime(bundle, options(Precision.INT8, RuntimeName.ONNXRUNTIME)) as run:
+        expected = run(slices)
+    for _ in range(4):
+        with open_runtime(bundle, streams) as run:
+            found = run(np.concatenate([slices, slices]))
+        # Two parts of four: each stream has had all of them.
+        np.testing.assert_array_equal(found[:4], found[4:])
+        assert np.abs(found[:4] - expected).max() < LARGEST_DIFFERENCE
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8], ids=str)
