@@ -3,6 +3,7 @@
 Measured by `peers.py`, into its record.
 """
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -44,6 +45,7 @@ def measure_overhead(bundle: Bundle, library: Library, rounds: int) -> dict[str,
             found[str(name)] = {
                 "files_over_bytes": _files_over_bytes(bundle, library, name, rounds),
                 "batch_1_over_plain": _one_over_plain(bundle, library, name, rounds),
+                "plain_over_itself": _one_over_plain(bundle, library, name, rounds, control=True),
             }
         except WrongAnswersError as error:
             print(error, flush=True)
@@ -88,21 +90,23 @@ def _files_over_bytes(
 
 
 def _one_over_plain(
-    bundle: Bundle, library: Library, name: RuntimeName, rounds: int
+    bundle: Bundle, library: Library, name: RuntimeName, rounds: int, *, control: bool = False
 ) -> dict[str, Any]:
     """Compare our runtime's batch of one with the plain library's, loaded with its defaults.
 
     Each is opened anew several times, first and second by turns: where its memory comes to lie
-    makes one and the same model up to 4 % slower or faster for as long as it is open.
+    makes one and the same model some percent slower or faster for as long as it is open. As a
+    control the plain library takes our place: what comes of that is chance.
     """
     one = np.ascontiguousarray(library.slices[:1])
     wall, cores = [], []
     for number in range(OPENINGS):
         plain = _plain(bundle, name) if number % 2 else None
-        with _open(bundle, name, 1) as runtime:
+        place = contextlib.nullcontext(_plain(bundle, name)) if control else _open(bundle, name, 1)
+        with place as runtime:
             plain = plain or _plain(bundle, name)
 
-            def own(run: Runtime = runtime) -> None:
+            def own(run: Callable[[np.ndarray], Any] = runtime) -> None:
                 for _ in range(QUERIES):
                     run(one)
 

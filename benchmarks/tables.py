@@ -187,8 +187,8 @@ def peers_table(peers: dict[str, Any]) -> str:
         for wall, core in zip(keras["images_per_s"], keras["images_per_core_s"], strict=True)
     ]
     told = (
-        f"Keras kept {min(busy):.1f} to {max(busy):.1f} of {peers['cores']} cores busy, from turn to "
-        "turn. Where it leaves one idle, ratios by time flatter all others; those by time of "
+        f"Keras kept {min(busy):.1f} to {max(busy):.1f} of {peers['cores']} cores busy, from turn "
+        "to turn. Where it leaves one idle, ratios by time flatter all others; those by time of "
         "cores, and to its fastest turn, do not."
     )
     return f"{table(header, rows)}\n\n{told}"
@@ -211,6 +211,7 @@ def overhead_table(peers: dict[str, Any]) -> str:
                 spread(files["cores"]),
                 spread(one["wall"]),
                 spread(one["cores"]),
+                spread(each["plain_over_itself"]["wall"]),
             ]
         )
     header = [
@@ -219,6 +220,7 @@ def overhead_table(peers: dict[str, Any]) -> str:
         "time of cores",
         "batch of one / plain library, time",
         "time of cores",
+        "plain library / itself, time",
     ]
     return table(header, rows)
 
@@ -322,8 +324,8 @@ def bound_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
     share = wanted / tops.operations_per_s[Precision.INT8]
     used = wanted / AIM / tops.operations_per_s[Precision.FP32]
     aim = (
-        f"{AIM} times Keras `predict` at its fastest would be {wanted / 1e9:.0f} billion operations a second, "
-        f"{share:.1f} times the INT8 peak measured here: "
+        f"{AIM} times Keras `predict` at its fastest would be {wanted / 1e9:.0f} billion operations "
+        f"a second, {share:.1f} times the INT8 peak measured here: "
         + ("no runtime reaches it on this processor." if share > 1 else "within reach.")
         + f" Keras itself is at {100 * used:.0f} % of the FP32 peak."
     )
