@@ -324,8 +324,8 @@ def bound_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
     share = wanted / tops.operations_per_s[Precision.INT8]
     used = wanted / AIM / tops.operations_per_s[Precision.FP32]
     aim = (
-        f"{AIM} times Keras `predict` at its fastest would be {wanted / 1e9:.0f} billion operations "
-        f"a second, {share:.1f} times the INT8 peak measured here: "
+        f"{AIM} times Keras `predict` at its fastest would be {wanted / 1e9:.0f} billion "
+        f"operations a second, {share:.1f} times the INT8 peak measured here: "
         + ("no runtime reaches it on this processor." if share > 1 else "within reach.")
         + f" Keras itself is at {100 * used:.0f} % of the FP32 peak."
     )
