@@ -7,6 +7,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,15 +107,9 @@ def _one_over_plain(
         with place as runtime:
             plain = plain or _plain(bundle, name)
 
-            def own(run: Callable[[np.ndarray], Any] = runtime) -> None:
-                for _ in range(QUERIES):
-                    run(one)
-
-            def theirs(run: Callable[[np.ndarray], Any] = plain) -> None:
-                for _ in range(QUERIES):
-                    run(one)
-
-            found = _in_turns(own, theirs, max(1, rounds // 2))
+            found = _in_turns(
+                partial(runtime, one), partial(plain, one), max(1, rounds // 2), QUERIES
+            )
         wall += found[0]
         cores += found[1]
     return {"wall": _summary(wall), "cores": _summary(cores)}
@@ -144,7 +139,7 @@ def _plain(bundle: Bundle, name: RuntimeName) -> Callable[[np.ndarray], Any]:
 
 
 def _in_turns(
-    ours: Callable[[], None], theirs: Callable[[], None], rounds: int
+    ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, calls: int = 1
 ) -> tuple[list[float], list[float]]:
     """Return time of ours over theirs in each turn, by wall and by cores."""
     ours()
@@ -153,15 +148,19 @@ def _in_turns(
     # A turn is short beside what disturbs it: twice as many, and every other one swapped.
     for number in range(2 * rounds):
         order = (ours, theirs) if number % 2 == 0 else (theirs, ours)
-        spent = {run: _spent(run) for run in order}
+        spent = {run: _spent(run, calls) for run in order}
         wall.append(spent[ours][0] / spent[theirs][0])
         cores.append(spent[ours][1] / spent[theirs][1])
     return wall, cores
 
 
-def _spent(run: Callable[[], None]) -> tuple[float, float]:
-    started, worked = time.perf_counter(), _worked()
-    run()
+def _spent(run: Callable[[], Any], calls: int) -> tuple[float, float]:
+    if calls > 1:
+        # The caches are the other's still.
+        run()
+    worked, started = _worked(), time.perf_counter()
+    for _ in range(calls):
+        run()
     return time.perf_counter() - started, _worked() - worked
 
 
