@@ -35,7 +35,6 @@ from neuroscan_edge.spec import Precision, RuntimeName
 
 QUERIES = 24
 OPENINGS = 6
-TRIES = 4
 
 
 def measure_overhead(bundle: Bundle, library: Library, rounds: int) -> dict[str, Any]:
@@ -53,20 +52,16 @@ def measure_overhead(bundle: Bundle, library: Library, rounds: int) -> dict[str,
     return found
 
 
-def open_right(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
-    """Open a model; again where it computes wrongly, which only its speed is wanted of.
+def open_tuned(bundle: Bundle, choice: Choice, options: RuntimeOptions, batch_size: int) -> Runtime:
+    """Open a model with threads and streams measured for batches of a size.
 
     Raises
     ------
     WrongAnswersError
-        If it does so every time.
+        If it computes wrongly.
     """
-    for _ in range(TRIES - 1):
-        try:
-            return open_choice(bundle, choice, options)
-        except WrongAnswersError as error:
-            print(error, flush=True)
-    return open_choice(bundle, choice, options)
+    tuned = tune(bundle, choice, options, batch_size=batch_size, slices=1 << 20)
+    return open_choice(bundle, choice, tuned.options)
 
 
 def _files_over_bytes(
@@ -93,33 +88,34 @@ def _files_over_bytes(
 def _one_over_plain(
     bundle: Bundle, library: Library, name: RuntimeName, rounds: int, *, control: bool = False
 ) -> dict[str, Any]:
-    """Compare our runtime's batch of one with the plain library's, loaded with its defaults.
+    """Compare our runtime's batch of one with the plain library's on the same graph.
 
-    Each is opened anew several times, first and second by turns: where its memory comes to lie
-    makes one and the same model some percent slower or faster for as long as it is open. As a
-    control the plain library takes our place: what comes of that is chance.
+    It has its default threads. Each is opened anew several times, first and second by turns: where
+    its memory comes to lie makes one and the same model some percent slower or faster for as long
+    as it is open. As a control the plain library takes our place: what comes of that is chance.
     """
     one = np.ascontiguousarray(library.slices[:1])
     wall, cores = [], []
-    for number in range(OPENINGS):
-        plain = _plain(bundle, name) if number % 2 else None
-        place = contextlib.nullcontext(_plain(bundle, name)) if control else _open(bundle, name, 1)
-        with place as runtime:
-            plain = plain or _plain(bundle, name)
 
-            found = _in_turns(
-                partial(runtime, one), partial(plain, one), max(1, rounds // 2), QUERIES
+    def opening(number: int) -> tuple[list[float], list[float]]:
+        plain = _plain(bundle, name) if number % 2 else None
+        with contextlib.ExitStack() as stack:
+            ours: Callable[[np.ndarray], Any] = (
+                _plain(bundle, name) if control else stack.enter_context(_open(bundle, name, 1))
             )
+            plain = plain or _plain(bundle, name)
+            return _in_turns(partial(ours, one), partial(plain, one), max(1, rounds // 2), QUERIES)
+
+    for number in range(OPENINGS):
+        found = opening(number)
         wall += found[0]
         cores += found[1]
     return {"wall": _summary(wall), "cores": _summary(cores)}
 
 
-def _open(bundle: Bundle, name: RuntimeName, batch_size: int) -> Any:
+def _open(bundle: Bundle, name: RuntimeName, batch_size: int) -> Runtime:
     options = RuntimeOptions(Precision.INT8, runtime=name)
-    choice = choose_runtime(bundle, options)
-    tuned = tune(bundle, choice, options, batch_size=batch_size, slices=1 << 20)
-    return open_right(bundle, choice, tuned.options)
+    return open_tuned(bundle, choose_runtime(bundle, options), options, batch_size)
 
 
 def _plain(bundle: Bundle, name: RuntimeName) -> Callable[[np.ndarray], Any]:

@@ -9,18 +9,19 @@ share the machine, but flatters whoever leaves cores idle.
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from overhead import measure_overhead, open_right
+from overhead import measure_overhead, open_tuned
 from recording import BF16, RESULTS, opening, write
 from whole_bundle import export_again
 
@@ -35,7 +36,7 @@ from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.machine import this_machine, usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH
 from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime, tune
+from neuroscan_edge.runtimes import Choice, RuntimeOptions, choose_runtime
 from neuroscan_edge.scans import read_scans
 from neuroscan_edge.spec import Precision, RuntimeName
 
@@ -57,12 +58,17 @@ class Peer:
         Of the arithmetic, for its floor.
     system : FilesSystem or None
         Ours, whose stages can be timed.
+    alone : callable
+        Opens ours for one slice at a time, which has threads of its own.
     """
 
     name: str
     run: Callable[[], None]
     precision: Precision
     system: FilesSystem | None = None
+    alone: Callable[[], contextlib.AbstractContextManager[FilesSystem | None]] = (
+        contextlib.nullcontext
+    )
 
 
 def main() -> None:
@@ -106,7 +112,8 @@ def main() -> None:
             for peer in peers:
                 record["peers"][peer.name]["precision"] = str(peer.precision)
                 if peer.system is not None:
-                    stages = measure_stages(peer.system, min(64, len(files)))
+                    with peer.alone() as alone:
+                        stages = measure_stages(peer.system, min(64, len(files)), alone=alone)
                     record["peers"][peer.name]["stages"] = stages
             record["work"] = {
                 "xception-tuned": asdict(count_work(bundle.graph(Precision.INT8).data)),
@@ -267,18 +274,24 @@ def ours(
         options = RuntimeOptions(precision, runtime=name)
         try:
             choice = choose_runtime(source, options)
-            tuned = tune(source, choice, options, batch_size=AUTO_BATCH, slices=1 << 20)
-            runtime = open_right(source, choice, tuned.options)
+            runtime = open_tuned(source, choice, options, AUTO_BATCH)
         except NeuroScanError as error:
             absent[label] = str(error)
             continue
         system = FilesSystem(files, source, runtime, workers, AUTO_BATCH)
 
+        @contextlib.contextmanager
+        def alone(
+            system: FilesSystem = system, choice: Choice = choice, options: RuntimeOptions = options
+        ) -> Iterator[FilesSystem]:
+            with open_tuned(system.bundle, choice, options, 1) as runtime:
+                yield replace(system, runtime=runtime)
+
         def run(system: FilesSystem = system) -> None:
             for _ in system.stream(range(system.samples)):
                 pass
 
-        peers.append(Peer(label, run, precision, system))
+        peers.append(Peer(label, run, precision, system, alone))
     return peers
 
 

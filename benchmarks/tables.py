@@ -48,7 +48,7 @@ def outputs() -> dict[Path, str]:
     """Return every file that records decide, with its text."""
     peers, ceilings = record("peers-cpu"), record("ceilings")
     scenarios, growth = record("scenarios-cpu"), growth_records()
-    same_machine(peers, ceilings)
+    same_machine(peers, ceilings=ceilings, scenarios=scenarios)
     sections = {
         "peers": peers_table(peers),
         "overhead": overhead_table(peers),
@@ -77,21 +77,22 @@ def record(name: str) -> dict[str, Any]:
     return content
 
 
-def same_machine(peers: dict[str, Any], ceilings: dict[str, Any]) -> None:
-    """Refuse to hold what one machine did against what another can do.
+def same_machine(peers: dict[str, Any], **others: dict[str, Any]) -> None:
+    """Refuse to show figures of several machines as one's.
 
     Raises
     ------
     SystemExit
-        If the two records are of different machines.
+        If a record is of another machine than the peers'.
     """
-    for name in ("cpu", "instruction_sets", "cores"):
-        one, other = peers["machine"][name], ceilings["machine"][name]
-        if one != other:
-            raise SystemExit(
-                f"peers-cpu.json and ceilings.json are of different machines ({name}: {one} and "
-                f"{other}); measure both on one"
-            )
+    for label, content in others.items():
+        for name in ("cpu", "instruction_sets", "cores"):
+            one, other = peers["machine"][name], content["machine"][name]
+            if one != other:
+                raise SystemExit(
+                    f"the records of peers and {label} are of different machines ({name}: {one} "
+                    f"and {other}); measure both on one"
+                )
 
 
 def tops_of(ceilings: dict[str, Any]) -> Ceilings:

@@ -285,17 +285,20 @@ class _Rewriting:
     def _feeds_convolution(self, node: NodeProto) -> bool:
         """Whether a Q gives its integers to a convolution, which wants them channels last.
 
-        The floats are then transposed before it: behind a float convolution ONNX Runtime does
-        that as part of what it does to its result anyway.
+        The floats are then transposed before it. Behind a float convolution ONNX Runtime does that
+        as part of what it does to its result anyway; elsewhere it transposes floats and integers
+        at about the same pace, an element at a time.
         """
         if not self._is_scalar_pair(node, "QuantizeLinear"):
             return False
-        behind = self._consumers[node.output[0]]
-        while behind and all(each.op_type in {"Clip", "DequantizeLinear"} for each in behind):
-            behind = [next_ for each in behind for next_ in self._consumers[each.output[0]]]
-        return any(
-            self._is_quantized(each) and self._quantize_behind(each) is not None for each in behind
-        )
+        ahead = list(self._consumers[node.output[0]])
+        while ahead:
+            behind = ahead.pop()
+            if self._is_quantized(behind) and self._quantize_behind(behind) is not None:
+                return True
+            if behind.op_type in {"Clip", "DequantizeLinear"}:
+                ahead += self._consumers[behind.output[0]]
+        return False
 
     def _may_keep_last(self, node: NodeProto) -> bool:
         return node.op_type in _ELEMENTWISE or node.op_type == "Concat"

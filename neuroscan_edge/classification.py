@@ -19,7 +19,7 @@ from neuroscan_edge.errors import EXIT_INCOMPLETE, SpecError, UsageError
 from neuroscan_edge.findings import Decision
 from neuroscan_edge.grouping import Groups
 from neuroscan_edge.heatmaps import check_heatmap_folder, heatmap_folder
-from neuroscan_edge.loading import load_model
+from neuroscan_edge.loading import about_how_many, load_model
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import (
     MOST_WORKERS,
@@ -197,7 +197,7 @@ def _classify(
     output: UnfinishedOutput | StandardOutput,
 ) -> int:
     begun = None if output.request is None else parallelism_of(output.request)
-    with load_model(request, len(found.files), begun) as model:
+    with load_model(request, about_how_many(found.files), begun) as model:
         bundle, runtime = model.bundle, model.runtime
         request.arrangement.check(bundle.labels)
         decoders = ready_decoders(decoders)

@@ -49,9 +49,10 @@ def with_ranked_scalars(model: "ModelProto") -> "ModelProto":
     graph = shape_inference.infer_shapes(model).graph
     dims = {
         each.name: [size.dim_value for size in each.type.tensor_type.shape.dim]
-        for each in (*graph.value_info, *graph.input)
+        for each in (*graph.value_info, *graph.input, *graph.output)
     }
-    constants = {each.name: each for each in model.graph.initializer}
+    given = {each.name for each in model.graph.input}
+    constants = {each.name: each for each in model.graph.initializer if each.name not in given}
     made = ModelProto()
     made.CopyFrom(model)
     added = set()
@@ -68,7 +69,7 @@ def with_ranked_scalars(model: "ModelProto") -> "ModelProto":
                 values = numpy_helper.to_array(constants[name]).reshape([1] * ranks[0])
                 made.graph.initializer.append(numpy_helper.from_array(values, node.input[index]))
     used = {name for node in made.graph.node for name in node.input}
-    used |= {each.name for each in made.graph.output}
+    used |= {each.name for each in (*made.graph.input, *made.graph.output)}
     kept = [each for each in made.graph.initializer if each.name in used]
     made.graph.ClearField("initializer")
     made.graph.initializer.extend(kept)

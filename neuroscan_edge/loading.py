@@ -2,8 +2,9 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
@@ -17,9 +18,12 @@ from neuroscan_edge.runtimes import (
     open_choice,
     tune,
 )
+from neuroscan_edge.scans import raster
 
 if TYPE_CHECKING:
     from neuroscan_edge.classification import ClassifyRequest
+
+_ONE_SLICE = raster.SUFFIXES - {".tif", ".tiff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,13 @@ class LoadedModel:
     certified: bool
 
 
+def about_how_many(files: Sequence[Path]) -> int:
+    """Return how many slices files hold, of which DICOM and TIFF may hold many: then a batch."""
+    if len(files) >= AUTO_BATCH or all(path.suffix.lower() in _ONE_SLICE for path in files):
+        return len(files)
+    return AUTO_BATCH
+
+
 @contextlib.contextmanager
 def load_model(
     request: "ClassifyRequest", slices: int, begun: Parallelism | None = None
@@ -55,7 +66,7 @@ def load_model(
     request : ClassifyRequest
         Model, precision, runtime and what else decides.
     slices : int
-        About how many there will be.
+        About how many there will be, see `about_how_many`.
     begun : Parallelism, optional
         Threads and streams that the run was begun with, whatever would be found faster now.
 

@@ -226,8 +226,8 @@ def to_unsigned(model: ModelProto, *, weights: bool = False) -> ModelProto:
     """Rewrite a Q/DQ graph in the form ONNX Runtime's x86 kernels are fast on.
 
     Two changes, neither of which alters a dequantised value: int8 activations around zero become
-    uint8 around 128, and a ReLU before a Q becomes a clip of the integers after it (quantisation is
-    monotone and maps 0 to the zero point), so that convolutions chain in integers.
+    uint8 around 128, and a ReLU that only Qs read becomes a clip of the integers after them
+    (quantisation is monotone and maps 0 to the zero point), so that convolutions chain in integers.
 
     Parameters
     ----------

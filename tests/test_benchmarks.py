@@ -158,7 +158,8 @@ def test_the_most_that_arithmetic_allows_is_work_over_peak_against_keras():
 
     record = tables.record("peers-cpu")
     record["work"]["xception-tuned"]["operations"] = 9_000_000_000
-    record["peers"][tables.KERAS]["images_per_s"] = [40.0, 41.0, 39.0]
+    # Its fastest turn counts: in others it leaves a core idle.
+    record["peers"][tables.KERAS]["images_per_s"] = [20.0, 40.0, 39.0]
     found = tables.bound_table(record, peaks(fp32=540e9, int8=1.98e12))
     (row,) = [line for line in found.splitlines() if line.startswith("| INT8")]
     cells = [cell.strip() for cell in row.split("|")[2:-1]]
@@ -190,10 +191,10 @@ def test_records_of_two_machines_make_no_table():
     import tables
 
     peers, ceilings = tables.record("peers-cpu"), tables.record("ceilings")
-    tables.same_machine(peers, ceilings)
+    tables.same_machine(peers, ceilings=ceilings)
     ceilings["machine"]["instruction_sets"] = ["avx512_vnni"]
-    with pytest.raises(SystemExit, match="different machines .instruction_sets"):
-        tables.same_machine(peers, ceilings)
+    with pytest.raises(SystemExit, match="peers and ceilings are of different machines"):
+        tables.same_machine(peers, ceilings=ceilings)
 
 
 def test_ceilings_are_of_chains_that_really_multiply(monkeypatch):

@@ -148,3 +148,9 @@ def test_scalars_beside_grey_images_get_their_rank(dims):
         return session.run(None, {"image": images})[0]
 
     np.testing.assert_array_equal(result(made), result(model))
+
+    # A scalar that a caller may give as well is no constant.
+    model.graph.input.append(helper.make_tensor_value_info("unit", TensorProto.FLOAT, dims))
+    open_ended = with_ranked_scalars(model)
+    assert [node.input[1] for node in open_ended.graph.node[1:2]] == ["unit"]
+    np.testing.assert_array_equal(result(open_ended), result(model))

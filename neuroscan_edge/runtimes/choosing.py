@@ -116,8 +116,8 @@ def choose_runtime(
     """Choose: what was asked for, else the first that runs here.
 
     The order is tensorrt, tensorrt-rtx, onnxruntime with CUDA, then on a CPU ONNX Runtime, and
-    OpenVINO only where there is no other: its INT8 is faster on processors with VNNI, but was seen
-    to compute wrongly there, see docs/engines.md.
+    OpenVINO only where there is no other: it is no faster, and was seen to compute INT8 wrongly,
+    see docs/engines.md.
 
     Raises
     ------

@@ -8,6 +8,7 @@ import numpy as np
 from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import RuntimeNotAvailableError
+from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch
 from neuroscan_edge.runtimes.contract import Tensor, output_names
 from neuroscan_edge.runtimes.parallelism import PART, Parallelism, shares
@@ -34,7 +35,8 @@ class OpenVinoRuntime:
     sha256 : str
         Of `model`.
     parallelism : Parallelism
-        Threads within an operator, 0 lets OpenVINO take every core; streams share out a batch.
+        Threads within an operator of each stream, 0 shares out every core; streams share out a
+        batch, and are a compiled model each, in time to open and in memory.
 
     Raises
     ------
@@ -60,11 +62,13 @@ class OpenVinoRuntime:
             "PERFORMANCE_HINT": "LATENCY",
         }
         streams = parallelism.streams
-        if parallelism.threads:
-            options["INFERENCE_NUM_THREADS"] = parallelism.threads
+        threads = parallelism.threads
         if streams > 1:
+            threads = threads or max(1, usable_cores() // streams)
             # Each would take the same cores.
             options["ENABLE_CPU_PINNING"] = False
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
         version = openvino.__version__.split("-")[0]
         core = openvino.Core()
         try:
@@ -72,8 +76,7 @@ class OpenVinoRuntime:
                 read = core.read_model(_cpu_form(model, precision))
             else:
                 read = core.read_model(model, weights)
-            # Not streams of one model: they share repacked weights, and mistake one layer's for
-            # another's (docs/engines.md).
+            # Not streams of one model: most of them compute INT8 wrongly (docs/engines.md).
             models = [core.compile_model(read, "CPU", options) for _ in range(streams)]
         except RuntimeError as error:
             raise RuntimeNotAvailableError(

@@ -60,7 +60,9 @@ class Parallelism:
         return f"{self.streams} x {threads} threads{spinning}"
 
 
-def candidates(cores: int, batch_size: int) -> tuple[Parallelism, ...]:
+def candidates(
+    cores: int, batch_size: int, most_streams: int = MAX_STREAMS
+) -> tuple[Parallelism, ...]:
     """Return what is worth measuring, the default first.
 
     A single slice cannot be shared out; a batch can be, over as many streams as it has slices.
@@ -72,7 +74,7 @@ def candidates(cores: int, batch_size: int) -> tuple[Parallelism, ...]:
             found.append(Parallelism(cores // 2))
         return tuple(found)
     streams = 2
-    while streams <= min(cores, batch_size):
+    while streams <= min(cores, batch_size, most_streams):
         found.append(Parallelism(cores // streams, streams))
         streams *= 2
     return tuple(found)
@@ -81,25 +83,23 @@ def candidates(cores: int, batch_size: int) -> tuple[Parallelism, ...]:
 def unmeasured(cores: int, batch_size: int) -> Parallelism:
     """Return what ONNX Runtime is given where nothing was measured.
 
-    A core for each part of a batch, if there are enough of them: threads that share every operator
+    A stream for each core, if a batch has `PART` slices for each: threads that share every operator
     wait for each other at its end.
     """
-    return Parallelism(1, cores) if 1 < cores <= batch_size // PART else Parallelism()
+    enough = 1 < cores <= min(batch_size // PART, MAX_STREAMS)
+    return Parallelism(1, cores) if enough else Parallelism()
 
 
 def shares(count: int, streams: int, at_most: int | None = None) -> list[slice]:
-    """Cut a batch into parts as equal as can be.
+    """Cut a batch into parts as equal as can be, the larger ones first.
 
-    Parameters
-    ----------
-    count, streams : int
-        Slices; and parts, or of them as many rounds as `at_most` takes.
-    at_most : int, optional
-        Slices in a part.
+    There are as many parts as streams; with `at_most`, the fewest multiple of that which leaves no
+    part with more slices.
     """
     rounds = 1 if at_most is None else -(-count // (streams * at_most))
     parts = min(streams * rounds, count)
-    edges = [count * index // parts for index in range(parts + 1)]
+    size, larger = divmod(count, parts)
+    edges = [index * size + min(index, larger) for index in range(parts + 1)]
     return [slice(one, next_) for one, next_ in zip(edges, edges[1:], strict=False)]
 
 

@@ -8,6 +8,7 @@ from neuroscan_edge.runtimes.base import Runtime
 from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions
 from neuroscan_edge.runtimes.opening import open_choice
 from neuroscan_edge.runtimes.parallelism import (
+    MAX_STREAMS,
     Parallelism,
     candidates,
     measured_best,
@@ -18,6 +19,7 @@ from neuroscan_edge.runtimes.parallelism import (
 )
 from neuroscan_edge.spec import RuntimeName
 
+MOST_MODELS = 4
 WORTH_MEASURING = 4096
 """Slices from which on a run is long enough to repay the seconds that measuring takes."""
 
@@ -76,7 +78,7 @@ def tune(
     def open_with(parallelism: Parallelism) -> Runtime:
         return open_choice(bundle, choice, replace(options, parallelism=parallelism))
 
-    choices = candidates(usable_cores(), batch_size)
+    choices = _candidates(choice, batch_size)
     if len(choices) == 1:
         return Tuned(replace(options, parallelism=choices[0]), "default")
     batch = random_slices(bundle.preprocessing, batch_size)
@@ -98,5 +100,12 @@ def tuning_key(bundle: Bundle, choice: Choice, batch_size: int) -> dict[str, str
         "version": choice.installed.version,
         "graph_sha256": sha256,
         # What may be chosen from: a small batch has fewer streams to try.
-        "choices": ", ".join(map(str, candidates(usable_cores(), batch_size))),
+        "choices": ", ".join(map(str, _candidates(choice, batch_size))),
     }
+
+
+def _candidates(choice: Choice, batch_size: int) -> tuple[Parallelism, ...]:
+    # There each stream is a model of its own, in time to open and in memory.
+    separate = choice.installed.name is RuntimeName.OPENVINO
+    most = MOST_MODELS if separate else MAX_STREAMS
+    return candidates(usable_cores(), batch_size, most)

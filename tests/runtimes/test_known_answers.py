@@ -4,7 +4,7 @@ from tiny_models import tiny_bundle
 
 from neuroscan_edge.bundle import KNOWN_ANSWERS, open_bundle, write_files
 from neuroscan_edge.calibrate import quantize_bundle
-from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
+from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
 from neuroscan_edge.runtimes.known_answers import (
     LARGEST_DIFFERENCE,
     PROBES,
@@ -13,6 +13,8 @@ from neuroscan_edge.runtimes.known_answers import (
     probe_slices,
     stated_answers,
 )
+from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
+from neuroscan_edge.runtimes.parallelism import PART
 from neuroscan_edge.spec import Precision, RuntimeName
 from training.judging import with_known_answers
 
@@ -62,6 +64,27 @@ def test_answers_that_are_no_numbers_are_wrong(bundle):
         Broken.info = runtime.info
     with pytest.raises(WrongAnswersError):
         check_answers(Broken(), bundle)
+
+
+def test_a_stream_is_asked_everything_at_once():
+    assert PART >= PROBES, "shared out, some streams would never see some probes"
+
+
+def test_a_wrong_stream_of_openvino_is_refused(bundle, monkeypatch):
+    real = OpenVinoRuntime._copied
+
+    def second_stream_mistaken_of_the_first_probe(self, request):
+        found = real(self, request)
+        if request is self._requests[1] and len(found.probabilities) == PROBES:
+            found.probabilities[0] = found.probabilities[0, ::-1]
+        return found
+
+    monkeypatch.setattr(OpenVinoRuntime, "_copied", second_stream_mistaken_of_the_first_probe)
+    options = {"precision": Precision.FP32, "runtime": RuntimeName.OPENVINO}
+    with open_runtime(bundle, RuntimeOptions(**options, parallelism=Parallelism(1, 1))):
+        pass
+    with pytest.raises(WrongAnswersError):
+        open_runtime(bundle, RuntimeOptions(**options, parallelism=Parallelism(1, 2)))
 
 
 def test_every_stream_is_asked_everything(bundle):

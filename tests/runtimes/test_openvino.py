@@ -7,7 +7,7 @@ from tiny_models import calibrated_bundle, tiny_images
 from neuroscan_edge.build import BuildOptions, build_engine
 from neuroscan_edge.bundle import GRAPHS, find_bundle, open_bundle, write_files
 from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
-from neuroscan_edge.machine import this_machine
+from neuroscan_edge.machine import this_machine, usable_cores
 from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
 from neuroscan_edge.runtimes.known_answers import LARGEST_DIFFERENCE
 from neuroscan_edge.runtimes.parallelism import random_slices
@@ -52,7 +52,7 @@ def test_batches_of_any_size_do_not_share_a_result(calibrated):
 
 
 def test_streams_do_not_share_weights():
-    """As streams of one model, OpenVINO 2026.4.1 had most of them compute something else."""
+    """As streams of one model most computed something else, on processors with VNNI."""
     bundle = open_bundle(find_bundle())
     streams = RuntimeOptions(
         Precision.INT8, runtime=RuntimeName.OPENVINO, parallelism=Parallelism(1, 2)
@@ -83,6 +83,18 @@ def test_a_built_engine_is_used_and_says_the_same(calibrated, tmp_path, precisio
     with open_runtime(calibrated, options(precision, engine=built.folder)) as run:
         np.testing.assert_allclose(run(images), from_graph, atol=1e-6)
         assert run.info.engine_sha256 == built.manifest.engine_sha256
+
+
+def test_streams_share_out_the_cores_that_nobody_asked_for(calibrated):
+    shared = RuntimeOptions(
+        Precision.FP32, runtime=RuntimeName.OPENVINO, parallelism=Parallelism(0, 2)
+    )
+    with open_runtime(calibrated, shared) as run:
+        threads = [
+            request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
+            for request in run._requests
+        ]
+    assert threads == [max(1, usable_cores() // 2)] * 2
 
 
 def test_a_graph_that_does_not_keep_the_contract_is_refused(calibrated, tmp_path):

@@ -17,6 +17,8 @@ from neuroscan_edge.runtimes import (
     tune,
 )
 from neuroscan_edge.runtimes import tuning as tuning_module
+from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 from neuroscan_edge.runtimes.parallelism import (
     cache_path,
     candidates,
@@ -121,14 +123,15 @@ def test_a_batch_is_shared_out_whole_and_evenly(count, streams):
     ("count", "streams", "sizes"),
     [
         (16, 2, [4] * 4),
-        (10, 2, [2, 3, 2, 3]),
+        (10, 2, [3, 3, 2, 2]),
+        (18, 4, [3, 3, 2, 2, 2, 2, 2, 2]),
         (8, 2, [4, 4]),
-        (3, 2, [1, 2]),
+        (3, 2, [2, 1]),
         (9, 1, [3, 3, 3]),
         (2, 4, [1, 1]),
     ],
 )
-def test_a_part_is_no_larger_than_asked_and_each_stream_gets_as_many(count, streams, sizes):
+def test_a_part_is_no_larger_than_asked_and_rounds_are_of_equal_parts(count, streams, sizes):
     parts = [list(range(count))[share] for share in shares(count, streams, at_most=4)]
     assert [len(part) for part in parts] == sizes
     assert sum(parts, []) == list(range(count))
@@ -171,11 +174,12 @@ def test_a_damaged_answer_is_measured_again(damage, monkeypatch):
 
 
 @pytest.mark.parametrize("runtime", [RuntimeName.ONNXRUNTIME, RuntimeName.OPENVINO], ids=str)
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8], ids=str)
 @pytest.mark.parametrize("count", [1, 2, 5, 16])
-def test_streams_do_not_change_results_or_share_them(calibrated, runtime, count):
+def test_streams_do_not_change_results_or_share_them(calibrated, runtime, count, precision):
     images = tiny_images(count, seed=count)
-    one = RuntimeOptions(Precision.FP32, runtime=runtime, threads=1)
-    three = RuntimeOptions(Precision.FP32, runtime=runtime, parallelism=Parallelism(1, 3))
+    one = RuntimeOptions(precision, runtime=runtime, threads=1)
+    three = RuntimeOptions(precision, runtime=runtime, parallelism=Parallelism(1, 3))
     with open_runtime(calibrated, one) as run:
         expected = run(images)
     with open_runtime(calibrated, three) as run:
@@ -186,8 +190,29 @@ def test_streams_do_not_change_results_or_share_them(calibrated, runtime, count)
     np.testing.assert_array_equal(found, kept)
 
 
-def tuned(bundle, *, slices=10_000, again=False, **options):
-    chosen = RuntimeOptions(Precision.INT8, runtime=RuntimeName.ONNXRUNTIME, **options)
+@pytest.mark.parametrize(
+    ("runtime", "step"),
+    [(OnnxRuntime, "_run"), (OpenVinoRuntime, "_copied")],
+    ids=["onnxruntime", "openvino"],
+)
+def test_a_stream_takes_a_part_at_a_time(calibrated, monkeypatch, runtime, step):
+    real, sizes = getattr(runtime, step), []
+
+    def watched(self, given):
+        outputs = real(self, given)
+        sizes.append(len(outputs.probabilities))
+        return outputs
+
+    name = RuntimeName.ONNXRUNTIME if runtime is OnnxRuntime else RuntimeName.OPENVINO
+    options = RuntimeOptions(Precision.FP32, runtime=name, parallelism=Parallelism(1, 2))
+    with open_runtime(calibrated, options) as run:
+        monkeypatch.setattr(runtime, step, watched)
+        run(tiny_images(14))
+    assert sorted(sizes) == [3, 3, 4, 4]
+
+
+def tuned(bundle, *, slices=10_000, again=False, runtime=RuntimeName.ONNXRUNTIME, **options):
+    chosen = RuntimeOptions(Precision.INT8, runtime=runtime, **options)
     choice = choose_runtime(bundle, chosen)
     return tune(bundle, choice, chosen, batch_size=16, slices=slices, again=again)
 
@@ -210,10 +235,31 @@ def test_tuning_measures_once_then_remembers(calibrated, monkeypatch):
     assert tuned(calibrated, again=True).reason == "measured now"
 
 
-def test_few_slices_are_not_worth_measuring(calibrated, monkeypatch):
+@pytest.mark.parametrize(
+    ("runtime", "expected"),
+    [(RuntimeName.ONNXRUNTIME, Parallelism(1, 2)), (RuntimeName.OPENVINO, Parallelism())],
+    ids=str,
+)
+def test_few_slices_are_not_worth_measuring(calibrated, monkeypatch, runtime, expected):
     monkeypatch.setattr(tuning_module, "usable_cores", lambda: 2)
-    found = tuned(calibrated, slices=4095)
-    assert (found.reason, found.options.on_cpu) == ("default", Parallelism(1, 2))
+    found = tuned(calibrated, slices=4095, runtime=runtime)
+    assert (found.reason, found.options.on_cpu) == ("default", expected)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "most"), [(RuntimeName.ONNXRUNTIME, 16), (RuntimeName.OPENVINO, 4)], ids=str
+)
+def test_streams_that_are_models_of_their_own_are_few(calibrated, monkeypatch, runtime, most):
+    monkeypatch.setattr(tuning_module, "usable_cores", lambda: 16)
+    asked = []
+
+    def fake_best(open_with, choices, batch):
+        asked.extend(choices)
+        return choices[0], {"a": 1.0}
+
+    monkeypatch.setattr(tuning_module, "measured_best", fake_best)
+    tuned(calibrated, runtime=runtime)
+    assert max(each.streams for each in asked) == most
 
 
 def test_unmeasured_every_core_gets_a_part_or_all_share_each_operator():
