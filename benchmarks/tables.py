@@ -48,13 +48,13 @@ def outputs() -> dict[Path, str]:
     """Return every file that records decide, with its text."""
     peers, ceilings = record("peers-cpu"), record("ceilings")
     scenarios, growth = record("scenarios-cpu"), growth_records()
-    same_machine(peers, ceilings=ceilings, scenarios=scenarios)
+    same_machine(peers, ceilings=ceilings)
     sections = {
         "peers": peers_table(peers),
         "overhead": overhead_table(peers),
         "limits": limits_table(peers, ceilings),
         "bound": bound_table(peers, ceilings),
-        "scenarios": scenarios_table(scenarios),
+        "scenarios": scenarios_table(scenarios, peers),
         "loadgen": loadgen_table(scenarios),
         "summaries": loadgen_summaries(scenarios),
         "growth": growth_table(growth),
@@ -86,13 +86,12 @@ def same_machine(peers: dict[str, Any], **others: dict[str, Any]) -> None:
         If a record is of another machine than the peers'.
     """
     for label, content in others.items():
-        for name in ("cpu", "instruction_sets", "cores"):
-            one, other = peers["machine"][name], content["machine"][name]
-            if one != other:
-                raise SystemExit(
-                    f"the records of peers and {label} are of different machines ({name}: {one} "
-                    f"and {other}); measure both on one"
-                )
+        if not is_one_machine(peers, content):
+            raise SystemExit(
+                f"the records of peers and {label} are of different machines "
+                f"({described(peers['machine'])}; {described(content['machine'])}); measure both "
+                "on one"
+            )
 
 
 def tops_of(ceilings: dict[str, Any]) -> Ceilings:
@@ -147,15 +146,29 @@ def middle(values: list[float]) -> float:
 
 def machine_line(peers: dict[str, Any]) -> str:
     """Say on what, when, how often."""
-    here, versions = peers["machine"], peers["software"]
+    versions = peers["software"]
     names = ("onnxruntime", "openvino", "tensorflow", "keras")
     told = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
-    sets = ", ".join(here["instruction_sets"]) or "no instruction set of note"
     return (
-        f"{here['cpu']}, {here['cores']} cores ({sets}), {here['memory_bytes'] / 2**30:.0f} GiB; "
+        f"{described(peers['machine'])}; "
         f"{told}; {peers['images']} scans, {peers['rounds']} turns, {peers['created'][:10]}; "
         f"load average {peers['load_average_before']:.1f} before, "
         f"{peers['load_average_after']:.1f} after (this process' own share included)."
+    )
+
+
+def described(machine: dict[str, Any]) -> str:
+    """Return a machine in a line."""
+    sets = ", ".join(machine["instruction_sets"]) or "no instruction set of note"
+    memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
+    return f"{machine['cpu']}, {machine['cores']} cores ({sets}), {memory}"
+
+
+def is_one_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two records are of the same machine, by all that is known of it."""
+    return all(
+        one["machine"][name] == other["machine"][name]
+        for name in ("cpu", "instruction_sets", "cores")
     )
 
 
@@ -333,8 +346,8 @@ def bound_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
     return f"{table(header, rows)}\n\n{aim}"
 
 
-def scenarios_table(content: dict[str, Any]) -> str:
-    """Return our three scenarios."""
+def scenarios_table(content: dict[str, Any], peers: dict[str, Any]) -> str:
+    """Return our three scenarios, and on what they ran."""
     rows = []
     for each in content["scenarios"]:
         latency = each.get("latency_ms") or {}
@@ -356,7 +369,12 @@ def scenarios_table(content: dict[str, Any]) -> str:
             ]
         )
     header = ["file to result", "verdict", "queries", "slices/s", "p50 ms", "p90", "p99", "bound"]
-    lines = [table(header, rows)]
+    other = "" if is_one_machine(content, peers) else ", **another machine** than the tables' above"
+    lines = [
+        f"{described(content['machine'])}; onnxruntime {content['software']['onnxruntime']}; "
+        f"{content['created'][:10]}{other}.",
+        table(header, rows),
+    ]
     if content["reasons"]:
         lines.append("Not valid because: " + "; ".join(content["reasons"]) + ".")
     if content.get("cold_start"):
@@ -434,9 +452,9 @@ def processor(machine: dict[str, Any]) -> str:
 
 
 def stages_picture(scenarios: dict[str, Any], peers: dict[str, Any]) -> str:
-    """Return the stacked stages, one slice at a time."""
+    """Return the stacked stages, one slice at a time, all of one machine."""
     rows = {}
-    if "stages" in scenarios:
+    if "stages" in scenarios and is_one_machine(scenarios, peers):
         name = f"{scenarios['model']['runtime']} {scenarios['model']['precision']}, tuned"
         rows[name] = scenarios["stages"]["one_at_a_time"]["stages_ms"]
     for name, each in peers["peers"].items():
