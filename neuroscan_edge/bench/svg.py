@@ -29,6 +29,9 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], unit: str, title: str)
     step = round_step(largest)
     for tick in np.arange(0, largest + step / 2, step):
         x = left + tick * scale
+        if x > width - 20:
+            # Its label would be cut off.
+            break
         parts += [line(x, 6, x, bottom), text(x, bottom + 16, f"{tick:g}", "middle")]
     for index, (label, stages) in enumerate(rows.items()):
         y, x = 10 + index * (bar + gap), float(left)
