@@ -32,7 +32,7 @@ def to_cpu_int8(model: "ModelProto", runtime: RuntimeName, *, exact_int8: bool) 
     unsigned = to_unsigned(model, weights=not exact_int8)
     if runtime is RuntimeName.OPENVINO:
         return unsigned
-    return with_ranked_scalars(to_channels_last(unsigned))
+    return to_channels_last(with_ranked_scalars(unsigned))
 
 
 def with_ranked_scalars(model: "ModelProto") -> "ModelProto":
@@ -43,9 +43,6 @@ def with_ranked_scalars(model: "ModelProto") -> "ModelProto":
     """
     from onnx import ModelProto, numpy_helper, shape_inference
 
-    if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
-        # Their bodies use constants of the graph around them, by name.
-        return model
     graph = shape_inference.infer_shapes(model).graph
     dims = {
         each.name: [size.dim_value for size in each.type.tensor_type.shape.dim]
@@ -68,11 +65,6 @@ def with_ranked_scalars(model: "ModelProto") -> "ModelProto":
                 added.add(node.input[index])
                 values = numpy_helper.to_array(constants[name]).reshape([1] * ranks[0])
                 made.graph.initializer.append(numpy_helper.from_array(values, node.input[index]))
-    used = {name for node in made.graph.node for name in node.input}
-    used |= {each.name for each in (*made.graph.input, *made.graph.output)}
-    kept = [each for each in made.graph.initializer if each.name in used]
-    made.graph.ClearField("initializer")
-    made.graph.initializer.extend(kept)
     return made
 
 

@@ -271,20 +271,22 @@ def _shift_weights(model: ModelProto) -> None:
 
 def _clip_integers(model: ModelProto) -> None:
     """Quantise what a ReLU reads instead of what it writes, and clip the integers."""
-    relus = {node.output[0]: node for node in model.graph.node if node.op_type == "Relu"}
     consumers: dict[str, set[str]] = {value.name: {"output"} for value in model.graph.output}
     for node in model.graph.node:
         for name in node.input:
             consumers.setdefault(name, set()).add(node.op_type)
+    # A ReLU that others read as well stays, fused into its convolution, and clips for both.
+    relus = {
+        node.output[0]: node
+        for node in model.graph.node
+        if node.op_type == "Relu" and consumers.get(node.output[0]) == {"QuantizeLinear"}
+    }
     nodes: list[NodeProto] = []
     for node in model.graph.node:
-        if node.op_type == "Relu" and consumers.get(node.output[0]) == {"QuantizeLinear"}:
+        if node.output[0] in relus:
             continue
         nodes.append(node)
-        # A ReLU that others read as well stays, fused into its convolution, and clips for both.
-        if node.op_type != "QuantizeLinear" or consumers.get(node.input[0]) != {"QuantizeLinear"}:
-            continue
-        if node.input[0] not in relus:
+        if node.op_type != "QuantizeLinear" or node.input[0] not in relus:
             continue
         relu, integers = relus[node.input[0]], node.output[0]
         unclipped = f"{integers}/unclipped"

@@ -10,6 +10,7 @@ from neuroscan_edge.machine import this_machine
 from neuroscan_edge.runtimes.base import Runtime
 from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
 from neuroscan_edge.runtimes.known_answers import check_answers
+from neuroscan_edge.runtimes.parallelism import streams_are_models
 from neuroscan_edge.spec import PreprocessOn, RuntimeName
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def open_choice(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
     """
     runtime = _open(bundle, choice, options)
     try:
-        # Streams of ONNX Runtime share one model.
-        separate = choice.installed.name is RuntimeName.OPENVINO
+        separate = streams_are_models(choice.installed.name)
         check_answers(runtime, bundle, options.on_cpu.streams if separate else 1)
     except BaseException as error:
         runtime.__exit__(type(error), error, error.__traceback__)

@@ -16,7 +16,7 @@ from neuroscan_edge.errors import SpecError
 from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.racing import race
 from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
-from neuroscan_edge.spec import Preprocessing
+from neuroscan_edge.spec import Preprocessing, RuntimeName
 
 PARALLELISM_SCHEMA = 2
 MAX_STREAMS = 256
@@ -58,6 +58,11 @@ class Parallelism:
         spinning = ", spinning" if self.spinning else ""
         threads = self.threads or "all"
         return f"{self.streams} x {threads} threads{spinning}"
+
+
+def streams_are_models(runtime: RuntimeName) -> bool:
+    """Whether each stream of a runtime is a model of its own, in time to open and in memory."""
+    return runtime is RuntimeName.OPENVINO
 
 
 def candidates(

@@ -14,12 +14,14 @@ from neuroscan_edge.runtimes.parallelism import (
     measured_best,
     random_slices,
     read_parallelism,
+    streams_are_models,
     unmeasured,
     write_parallelism,
 )
 from neuroscan_edge.spec import RuntimeName
 
 MOST_MODELS = 4
+"""Streams that are tried where each is a model of its own."""
 WORTH_MEASURING = 4096
 """Slices from which on a run is long enough to repay the seconds that measuring takes."""
 
@@ -105,7 +107,5 @@ def tuning_key(bundle: Bundle, choice: Choice, batch_size: int) -> dict[str, str
 
 
 def _candidates(choice: Choice, batch_size: int) -> tuple[Parallelism, ...]:
-    # There each stream is a model of its own, in time to open and in memory.
-    separate = choice.installed.name is RuntimeName.OPENVINO
-    most = MOST_MODELS if separate else MAX_STREAMS
+    most = MOST_MODELS if streams_are_models(choice.installed.name) else MAX_STREAMS
     return candidates(usable_cores(), batch_size, most)
