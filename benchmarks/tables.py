@@ -11,10 +11,14 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from growth_chart import growth_chart
+from machines import is_one_machine, machine_line, processor, same_machine
+from markup import spread, table
 from recording import RESULTS
+from scenario_tables import loadgen_summaries, loadgen_table, scenarios_table
 
 from neuroscan_edge.bench.floor import Ceilings, Work, floor_ms, limit
 from neuroscan_edge.bench.svg import stacked_bars
@@ -77,23 +81,6 @@ def record(name: str) -> dict[str, Any]:
     return content
 
 
-def same_machine(peers: dict[str, Any], **others: dict[str, Any]) -> None:
-    """Refuse to show figures of several machines as one's.
-
-    Raises
-    ------
-    SystemExit
-        If a record is of another machine than the peers'.
-    """
-    for label, content in others.items():
-        if not is_one_machine(peers, content):
-            raise SystemExit(
-                f"the records of peers and {label} are of different machines "
-                f"({described(peers['machine'])}; {described(content['machine'])}); measure both "
-                "on one"
-            )
-
-
 def tops_of(ceilings: dict[str, Any]) -> Ceilings:
     """Return the measured ceilings; bfloat16 stands in FP16's place, which has none on a CPU."""
     measured = ceilings["operations_per_s"]
@@ -126,58 +113,12 @@ def filled(path: Path, sections: dict[str, str]) -> str:
     return text
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def spread(found: dict[str, float]) -> str:
-    """Return a ratio with its interval."""
-    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
-
-
-def middle(values: list[float]) -> float:
-    """Return the median."""
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-def machine_line(peers: dict[str, Any]) -> str:
-    """Say on what, when, how often."""
-    versions = peers["software"]
-    names = ("onnxruntime", "openvino", "tensorflow", "keras")
-    told = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
-    return (
-        f"{described(peers['machine'])}; "
-        f"{told}; {peers['images']} scans, {peers['rounds']} turns, {peers['created'][:10]}; "
-        f"load average {peers['load_average_before']:.1f} before, "
-        f"{peers['load_average_after']:.1f} after (this process' own share included)."
-    )
-
-
-def described(machine: dict[str, Any]) -> str:
-    """Return a machine in a line."""
-    sets = ", ".join(machine["instruction_sets"]) or "no instruction set of note"
-    memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
-    return f"{machine['cpu']}, {machine['cores']} cores ({sets}), {memory}"
-
-
-def is_one_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two records are of the same machine, by all that is known of it."""
-    return all(
-        one["machine"][name] == other["machine"][name]
-        for name in ("cpu", "instruction_sets", "cores")
-    )
-
-
 def peers_table(peers: dict[str, Any]) -> str:
     """Return the table of peers, as ratios to Keras, and how many cores that took."""
     best = keras_at_its_best(peers)
     rows = []
     for name, each in peers["peers"].items():
-        rate = middle(each["images_per_s"])
+        rate = median(each["images_per_s"])
         rows.append(
             [
                 name,
@@ -255,7 +196,7 @@ def limits_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
             # A floor of other arithmetic would be none.
             continue
         floor = floor_ms(Work(**peers["work"][network]), tops, precision, batch)
-        rate = keras_at_its_best(peers) if name == KERAS else middle(each["images_per_s"])
+        rate = keras_at_its_best(peers) if name == KERAS else median(each["images_per_s"])
         elapsed = 1000 / rate
         streaming = each.get("stages", {}).get("streaming")
         stages = streaming["stages_ms"] if streaming else usual
@@ -309,7 +250,7 @@ def bound_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
         peak = tops.operations_per_s[precision]
         least_ms = max(floor_ms(work, tops, precision, batch).values())
         rates = {
-            name.removeprefix("NeuroScan Edge, "): middle(each["images_per_s"])
+            name.removeprefix("NeuroScan Edge, "): median(each["images_per_s"])
             for name, each in peers["peers"].items()
             if each["precision"] == str(precision) and name.startswith("NeuroScan Edge")
         }
@@ -346,86 +287,6 @@ def bound_table(peers: dict[str, Any], ceilings: dict[str, Any]) -> str:
     return f"{table(header, rows)}\n\n{aim}"
 
 
-def scenarios_table(content: dict[str, Any], peers: dict[str, Any]) -> str:
-    """Return our three scenarios, and on what they ran."""
-    rows = []
-    for each in content["scenarios"]:
-        latency = each.get("latency_ms") or {}
-
-        def shown(name: str, latency: dict[str, Any] = latency) -> str:
-            value = latency.get(name)
-            return "-" if value is None else f"{value:.1f}"
-
-        rows.append(
-            [
-                each["scenario"],
-                each["verdict"],
-                str(each["queries"]),
-                f"{each['samples_per_s']:.1f}",
-                shown("p50"),
-                shown("p90"),
-                shown("p99"),
-                shown("early_stopping_estimate"),
-            ]
-        )
-    header = ["file to result", "verdict", "queries", "slices/s", "p50 ms", "p90", "p99", "bound"]
-    other = "" if is_one_machine(content, peers) else ", **another machine** than the tables' above"
-    lines = [
-        f"{described(content['machine'])}; onnxruntime {content['software']['onnxruntime']}; "
-        f"{content['created'][:10]}{other}.",
-        table(header, rows),
-    ]
-    if content["reasons"]:
-        lines.append("Not valid because: " + "; ".join(content["reasons"]) + ".")
-    if content.get("cold_start"):
-        lines.append(
-            f"Cold start, process to first result: {content['cold_start']['median_s']:.2f} s. "
-            f"Knee of throughput over batch size: {content['sweep']['knee']} slices."
-        )
-    return "\n\n".join(lines)
-
-
-def loadgen_table(content: dict[str, Any]) -> str:
-    """Return ours beside LoadGen's."""
-    rows = []
-    for each in content["scenarios"]:
-        found = each.get("loadgen", {}).get("agreement")
-        what = f"p{100 * each['latency_ms']['percentile']:.0f}, ms" if each.get(
-            "latency_ms") else "slices/s"  # fmt: skip
-        same = each.get("loadgen", {}).get("same_queries")
-        clocks = f"{same['ratio']:.4f}" if same else "-"
-        if found is None:
-            rows.append(
-                [each["scenario"], what, "-", "-", "-", "too few queries to claim it", clocks]
-            )
-            continue
-        rows.append(
-            [
-                each["scenario"],
-                what,
-                f"{found['ours']:.2f}",
-                f"{found['loadgen']:.2f}",
-                f"{found['ratio']:.3f}",
-                "yes" if found["within_3_percent"] else "no",
-                clocks,
-            ]
-        )
-    return table(
-        ["", "figure", "ours", "LoadGen", "ratio", "within 3 %", "same queries, ratio"], rows
-    )
-
-
-def loadgen_summaries(content: dict[str, Any]) -> str:
-    """Return LoadGen's own words."""
-    blocks = []
-    for each in content["scenarios"]:
-        if "loadgen" in each:
-            text = each["loadgen"]["summary"].split("Test Parameters Used")[0]
-            lines = [line.rstrip() for line in text.splitlines() if not line.startswith("====")]
-            blocks.append("```text\n" + "\n".join(lines).strip() + "\n```")
-    return "\n\n".join(blocks)
-
-
 def growth_table(growth: dict[str, dict[str, Any]]) -> str:
     """Return speed and memory over the number of slices."""
     rows = [
@@ -443,12 +304,6 @@ def growth_table(growth: dict[str, dict[str, Any]]) -> str:
     ]
     head = ["", "processor", "slices", "seconds, start included", "slices/s"]
     return table([*head, "ms of a core a slice", "peak memory, MB"], rows)
-
-
-def processor(machine: dict[str, Any]) -> str:
-    """Return a processor's name and what matters most of it to INT8."""
-    vnni = any("vnni" in each for each in machine["instruction_sets"])
-    return f"{machine['cpu']}, {'with' if vnni else 'without'} VNNI"
 
 
 def stages_picture(scenarios: dict[str, Any], peers: dict[str, Any]) -> str:

@@ -188,13 +188,14 @@ def test_bfloat16_has_a_floor_of_its_own_or_none():
 
 
 def test_records_of_two_machines_make_no_table():
+    import machines
     import tables
 
     peers, ceilings = tables.record("peers-cpu"), tables.record("ceilings")
-    tables.same_machine(peers, ceilings=ceilings)
+    machines.same_machine(peers, ceilings=ceilings)
     ceilings["machine"]["instruction_sets"] = ["avx512_vnni"]
     with pytest.raises(SystemExit, match="peers and ceilings are of different machines"):
-        tables.same_machine(peers, ceilings=ceilings)
+        machines.same_machine(peers, ceilings=ceilings)
 
 
 def test_ceilings_are_of_chains_that_really_multiply(monkeypatch):
