@@ -24,9 +24,9 @@ from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import (
     MOST_WORKERS,
     PipelineOptions,
-    Position,
     classify_batches,
 )
+from neuroscan_edge.prefetching import Position
 from neuroscan_edge.results import FORMATS, Record
 from neuroscan_edge.results.arrangement import Arrangement, arranged
 from neuroscan_edge.results.writing import PARQUET, record_writer, require_form

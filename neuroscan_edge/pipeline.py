@@ -2,16 +2,16 @@
 
 Threads have files decoded and preprocessed ahead of the model, in decoder processes where there are
 such, at most a window of them; the calling thread assembles batches and runs the model, during
-which the others go on. Where the runtime preprocesses on its device, files are only decoded.
+which the others go on. Where the runtime preprocesses on its device, files are only decoded. A
+runtime with several streams is given the next batch before it is done with one: none of them waits
+for the last of the others, or for what is made of the results.
 """
 
 import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,24 @@ from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.decoding import Decoders, Preparation, Prepared
 from neuroscan_edge.decoding.preparing import Decode, Preprocess, prepare_file
 from neuroscan_edge.errors import NeuroScanError, SpecError
+from neuroscan_edge.prefetching import (
+    BEGINNING,
+    Placed,
+    Position,
+    StalledError,
+    full_batches,
+    prefetch,
+)
 from neuroscan_edge.results import Result
-from neuroscan_edge.runtimes.base import JudgingRuntime, Outputs, RawSliceRuntime, Runtime
+from neuroscan_edge.runtimes.base import (
+    JudgingRuntime,
+    Outputs,
+    OverlappingRuntime,
+    Pending,
+    RawSliceRuntime,
+    Runtime,
+    RuntimeInfo,
+)
 from neuroscan_edge.scans import Limits, read_scans
 from neuroscan_edge.scans.quality import QualityThresholds
 from neuroscan_edge.spec import MAX_BATCH
@@ -33,21 +49,11 @@ MOST_WORKERS = 16
 AUTO_BATCH = 16
 """Beyond this the CPU gains nothing and memory grows by some 10 MB a slice."""
 
-STALLED_IN_A_ROW = 3
-"""Files that give no data in time, one after another, before a run takes the folder for gone."""
-
-_SLICES_AHEAD = 512
-"""Slices that are ready beyond which no further file is begun: a file may hold a thousand."""
-
 _UInt8 = npt.NDArray[np.uint8]
 
 
 class NonFiniteOutputError(NeuroScanError):
     """The model returned values that are not probabilities."""
-
-
-class StalledError(NeuroScanError):
-    """The files' disk or network does not answer: going on would make errors of all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +116,6 @@ WrapSteps = Callable[[Steps], Steps]
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """How far a run has come.
-
-    Parameters
-    ----------
-    files : int
-        Those that are wholly done, from the first.
-    rows : int
-        Results of the next file that are done.
-    """
-
-    files: int = 0
-    rows: int = 0
-
-
-_BEGINNING = Position()
-
-
-@dataclass(frozen=True, slots=True)
 class Drawing:
     """What an overlay is drawn from.
 
@@ -161,14 +148,6 @@ class Batch:
     results: tuple[Result, ...]
     after: Position
     drawings: tuple[Drawing | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A slice or an error, and where the next one is."""
-
-    item: Prepared
-    after: Position
 
 
 def classify_files(
@@ -219,7 +198,7 @@ def classify_batches(
     options: PipelineOptions | None = None,
     wrap: WrapSteps | None = None,
     decoders: Decoders | None = None,
-    start: Position = _BEGINNING,
+    start: Position = BEGINNING,
 ) -> Generator[Batch, None, None]:
     """Classify files as `classify_files` does, batch by batch.
 
@@ -239,6 +218,9 @@ def classify_batches(
     if wrap is not None:
         steps = wrap(steps)
         decoders = None
+    # A clock around a batch would show the time of two.
+    overlaps = wrap is None and isinstance(runtime, OverlappingRuntime) and runtime.overlaps
+    begin = _beginning(runtime, steps, overlaps=overlaps)
     cancelled = threading.Event()
 
     def prepare(path: Path) -> list[Prepared]:
@@ -251,12 +233,13 @@ def classify_batches(
         if decoders is not None:
             decoders.release()
 
-    prepared = _prepare_ahead(files, prepare, cancel, options.workers, batch_size, start)
+    prepared = prefetch(files, prepare, cancel, options.workers, batch_size, start)
     # Closing the generator early stops the workers.
     with contextlib.closing(prepared):
-        while placed := _next_batch(prepared, batch_size):
+        batches = full_batches(prepared, batch_size)
+        for placed, outputs in _computed(batches, begin, int(overlaps)):
             items = [each.item for each in placed]
-            pairs = list(_classify_batch(items, bundle, runtime, steps))
+            pairs = list(_concluded(items, outputs, bundle, runtime.info, steps.conclude))
             results, drawings = zip(*pairs, strict=True)
             yield Batch(results, placed[-1].after, drawings)
 
@@ -281,102 +264,66 @@ def _on_stacked(runtime: Runtime) -> Callable[[list[_UInt8]], Outputs]:
     return lambda slices: Outputs(runtime(np.stack(slices)[..., None]))
 
 
-def _prepare_ahead(
-    files: Iterable[Path],
-    prepare: Callable[[Path], list[Prepared]],
-    cancel: Callable[[], None],
-    workers: int,
-    batch_size: int,
-    start: Position,
-) -> Generator[_Placed, None, None]:
-    source = islice(files, start.files, None)
-    opening = list(islice(source, 2))
-    if len(opening) < 2:
-        # Nothing to decode ahead of: handing a single file to a thread only adds to its latency.
-        for path in opening:
-            yield from _placed(prepare(path), start.files, start.rows)
-        return
-    rest = chain(opening, source)
-    window, most_ready = workers + batch_size, max(_SLICES_AHEAD, 4 * batch_size)
-    waiting: deque[Future[list[Prepared]]] = deque()
-    ready = _Count()
+def _beginning(
+    runtime: Runtime, steps: Steps, *, overlaps: bool
+) -> Callable[[list[_UInt8]], Pending]:
+    """Return what starts on a batch."""
+    if overlaps and isinstance(runtime, OverlappingRuntime):
+        start = runtime.start
+        return lambda slices: start(np.stack(slices)[..., None])
 
-    def prepare_and_count(path: Path) -> list[Prepared]:
-        items = prepare(path)
-        ready.add(len(items))
-        return items
+    def compute(slices: list[_UInt8]) -> Pending:
+        outputs = steps.compute(slices)
+        return lambda: outputs
 
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    number, skipped = start.files, start.rows
+    return compute
+
+
+def _computed(
+    batches: Iterator[list[Placed]], begin: Callable[[list[_UInt8]], Pending], most_ahead: int
+) -> Iterator[tuple[list[Placed], Outputs | None]]:
+    """Yield batches with what the model gave for their slices, in order.
+
+    It has begun with as many as `most_ahead` of those after.
+    """
+    begun: deque[tuple[list[Placed], Pending | None]] = deque()
+
+    def first() -> tuple[list[Placed], Outputs | None]:
+        placed, pending = begun.popleft()
+        return placed, None if pending is None else pending()
+
+    stalled: StalledError | None = None
     try:
-        while True:
-            free = window - len(waiting) if not waiting or ready.count <= most_ready else 0
-            for path in islice(rest, free):
-                waiting.append(pool.submit(prepare_and_count, path))
-            if not waiting:
-                return
-            items = waiting.popleft().result()
-            yield from _placed(items, number, skipped)
-            ready.add(-len(items))
-            number, skipped = number + 1, 0
-    finally:
-        cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
+        for placed in batches:
+            slices = [each.item.pixels for each in placed if each.item.pixels is not None]
+            begun.append((placed, begin(slices) if slices else None))
+            if len(begun) > most_ahead:
+                yield first()
+    except StalledError as error:
+        stalled = error
+    # Before a stall is told: what came before it is whole.
+    while begun:
+        yield first()
+    if stalled is not None:
+        raise stalled
 
 
-class _Count:
-    """A number that several threads add to."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def add(self, number: int) -> None:
-        with self._lock:
-            self.count += number
-
-
-def _placed(items: list[Prepared], number: int, skipped: int) -> Iterator[_Placed]:
-    last = len(items) - 1
-    for index, item in enumerate(items):
-        if index >= skipped:
-            after = Position(number + 1) if index == last else Position(number, index + 1)
-            yield _Placed(item, after)
-
-
-def _next_batch(prepared: Iterator[_Placed], batch_size: int) -> list[_Placed]:
-    """Take slices up to a full batch, with the errors that stand between them."""
-    batch: list[_Placed] = []
-    slices = stalled = 0
-    while slices < batch_size and (placed := next(prepared, None)) is not None:
-        batch.append(placed)
-        slices += placed.item.pixels is not None
-        # No batch ends between errors: those of one stall are all in this one, and not written.
-        stalled = stalled + 1 if placed.item.stalled else 0
-        if stalled == STALLED_IN_A_ROW:
-            raise StalledError(
-                f"{stalled} files in a row gave no data in time, the last of them "
-                f"{placed.item.provenance.path}; check the disk or network that they lie on"
-            )
-    return batch
-
-
-def _classify_batch(
-    batch: list[Prepared], bundle: Bundle, runtime: Runtime, steps: Steps
+def _concluded(
+    items: list[Prepared],
+    outputs: Outputs | None,
+    bundle: Bundle,
+    info: RuntimeInfo,
+    conclude: Callable[..., Result],
 ) -> Iterator[tuple[Result, Drawing | None]]:
-    slices = [item.pixels for item in batch if item.pixels is not None]
-    outputs = _run(slices, bundle, steps) if slices else None
-    info = runtime.info
+    if outputs is not None:
+        _check(outputs, sum(item.pixels is not None for item in items), len(bundle.labels))
     row = 0
-    for item in batch:
+    for item in items:
         if item.pixels is None or outputs is None:
-            yield (
-                steps.conclude(item.provenance, bundle, info, None, item.error, item.findings),
-                None,
-            )
+            yield conclude(item.provenance, bundle, info, None, item.error, item.findings), None
             continue
         scores, maps = outputs.outlier_scores, outputs.heatmaps
-        result = steps.conclude(
+        result = conclude(
             item.provenance,
             bundle,
             info,
@@ -392,13 +339,10 @@ def _classify_batch(
         row += 1
 
 
-def _run(slices: list[_UInt8], bundle: Bundle, steps: Steps) -> Outputs:
-    outputs = steps.compute(slices)
-    wanted = (len(slices), len(bundle.labels))
-    _check_values("probabilities", outputs.probabilities, wanted)
+def _check(outputs: Outputs, slices: int, classes: int) -> None:
+    _check_values("probabilities", outputs.probabilities, (slices, classes))
     if outputs.outlier_scores is not None:
-        _check_values("outlier scores", outputs.outlier_scores, wanted[:1])
-    return outputs
+        _check_values("outlier scores", outputs.outlier_scores, (slices,))
 
 
 def _check_values(what: str, values: npt.NDArray[np.float32], wanted: tuple[int, ...]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuroscan_edge.errors import OutputError
-from neuroscan_edge.pipeline import Position
+from neuroscan_edge.prefetching import Position
 from neuroscan_edge.results import Record
 from neuroscan_edge.unfinished import Kept
 

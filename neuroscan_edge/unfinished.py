@@ -18,7 +18,7 @@ from typing import Any
 from neuroscan_edge._files import whole_file
 from neuroscan_edge.errors import OutputError, UsageError
 from neuroscan_edge.journal import Journal, JournalError
-from neuroscan_edge.pipeline import Position
+from neuroscan_edge.prefetching import Position
 from neuroscan_edge.results import Record
 
 Write = Callable[[bytes], object]

@@ -20,10 +20,9 @@ from neuroscan_edge.machine import usable_cores
 from neuroscan_edge.pipeline import (
     MOST_WORKERS,
     PipelineOptions,
-    Position,
-    StalledError,
     classify_batches,
 )
+from neuroscan_edge.prefetching import Position, StalledError
 from neuroscan_edge.results import result_format
 from neuroscan_edge.results.arrangement import Arrangement
 from neuroscan_edge.scans.discovery import walk

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from neuroscan_edge.findings import Decision, Finding
 from neuroscan_edge.pipeline import NonFiniteOutputError, PipelineOptions, classify_files
 from neuroscan_edge.preprocess import reference
 from neuroscan_edge.runtimes import RuntimeInfo, RuntimeOptions, open_runtime
+from neuroscan_edge.runtimes.base import Outputs
 from neuroscan_edge.scans import find_scans, read_scans
 from neuroscan_edge.scans.quality import QualityThresholds
 from neuroscan_edge.spec import Precision
@@ -168,6 +169,62 @@ class CountingDecode:
         self.threads.add(threading.get_ident())
         time.sleep(self._delay_s)
         return read_scans(path)
+
+
+class OverlappingFake(FakeRuntime):
+    """Computes when it is waited for, and notes what was begun and done, in order."""
+
+    overlaps = True
+
+    def __init__(self, **options: float) -> None:
+        super().__init__(**options)
+        self.said: list[str] = []
+
+    def start(self, batch: np.ndarray) -> Callable[[], Outputs]:
+        number = sum(word.startswith("begun") for word in self.said)
+        self.said.append(f"begun {number}")
+
+        def wait() -> Outputs:
+            self.said.append(f"done {number}")
+            return Outputs(self(batch))
+
+        return wait
+
+
+def test_a_runtime_that_can_is_given_the_next_batch_before_it_is_done_with_one(scans, bundle):
+    files = find_scans([scans]).files
+    runtime = OverlappingFake()
+    found = list(classify_files(files, bundle, runtime, PipelineOptions(8, 2)))
+    assert runtime.said == ["begun 0", "begun 1", "done 0", "begun 2", "done 1", "done 2"]
+    expected = list(classify_files(files, bundle, FakeRuntime(), PipelineOptions(8, 2)))
+    assert [each.to_json() for each in found] == [each.to_json() for each in expected]
+
+
+def test_where_the_steps_are_timed_one_batch_is_done_before_the_next(scans, bundle):
+    files = find_scans([scans]).files
+    runtime = OverlappingFake()
+    list(classify_files(files, bundle, runtime, PipelineOptions(8, 2), wrap=lambda steps: steps))
+    assert runtime.said == []
+    assert [len(batch) for batch in runtime.batches] == [8, 8, 4]
+
+
+def test_a_batch_without_a_slice_stands_between_others_in_its_place(scans, bundle, tmp_path):
+    good = list(find_scans([scans]).files[:4])
+    bad = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in bad:
+        path.write_bytes(b"")
+    runtime = OverlappingFake()
+    files = [*good, *bad]
+    results = list(classify_files(files, bundle, runtime, PipelineOptions(4, 2)))
+    assert [bool(result.error) for result in results] == [False] * 4 + [True] * 3
+    assert runtime.said == ["begun 0", "done 0"]
+
+
+def test_overlapping_batches_that_are_no_probabilities_stop_the_run(scans, bundle):
+    runtime = OverlappingFake(spoil=np.nan)
+    with pytest.raises(NonFiniteOutputError):
+        list(classify_files(find_scans([scans]).files, bundle, runtime, PipelineOptions(8, 2)))
+    assert "done 1" not in runtime.said
 
 
 def test_closing_early_stops_the_workers(scans, bundle):

@@ -120,6 +120,24 @@ class JudgingRuntime(Protocol):
         ...
 
 
+Pending = Callable[[], Outputs]
+"""Waits for a batch that was started and gives its outputs."""
+
+
+@runtime_checkable
+class OverlappingRuntime(Protocol):
+    """A runtime that can begin with a batch while it is at work on the one before."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether that gains anything; else `start` computes before it returns."""
+        ...
+
+    def start(self, batch: UInt8Batch) -> Pending:
+        """Start on a batch, (N, H, W, 1) uint8, which is to stay as it is until it is done."""
+        ...
+
+
 @runtime_checkable
 class RawSliceRuntime(Protocol):
     """A runtime that can also preprocess, on the device that it computes on.

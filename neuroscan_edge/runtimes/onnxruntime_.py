@@ -1,7 +1,6 @@
 """ONNX Runtime, on the CPU or through its CUDA provider."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -11,9 +10,10 @@ import numpy as np
 from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.errors import RuntimeNotAvailableError
-from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.base import Outputs, Pending, Probabilities, RuntimeInfo, UInt8Batch
 from neuroscan_edge.runtimes.contract import Tensor, output_names
-from neuroscan_edge.runtimes.parallelism import PART, Parallelism, shares
+from neuroscan_edge.runtimes.parallelism import Parallelism
+from neuroscan_edge.runtimes.streams import Streams
 from neuroscan_edge.spec import Precision, RuntimeName
 
 ort = require("onnxruntime", extra="cpu", why="to run a bundle on this machine's CPU")
@@ -103,9 +103,9 @@ class OnnxRuntime:
         self._names = output_names(
             bundle, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
         )
-        self._streams = parallelism.streams
-        self._pool = ThreadPoolExecutor(self._streams, "stream") if self._streams > 1 else None
         self._input = bundle.input_name
+        # A session computes for several threads at once, each with memory of its own.
+        self._streams = Streams([self._run] * parallelism.streams)
         self._bound = BoundBatches(self._session, self._input, self._names) if cuda else None
         self._slice_shape = (*bundle.preprocessing.shape, 1)
         self._info = RuntimeInfo(
@@ -140,8 +140,7 @@ class OnnxRuntime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._streams.close()
         del self._bound, self._session
 
     @property
@@ -161,10 +160,19 @@ class OnnxRuntime:
         """Classify a batch, (N, H, W, 1) uint8, and give all of the graph's outputs."""
         if self._bound is not None:
             return self._bound(batch)
-        if self._pool is None or len(batch) == 1:
-            return self._run(batch)
-        parts = shares(len(batch), self._streams, at_most=PART)
-        return Outputs.joined(list(self._pool.map(self._run, [batch[part] for part in parts])))
+        return self._streams(batch)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether there are several streams, on the CPU."""
+        return self._streams.several and self._bound is None
+
+    def start(self, batch: UInt8Batch) -> Pending:
+        """Start on a batch, (N, H, W, 1) uint8, which is to stay as it is until it is done."""
+        if self._bound is None:
+            return self._streams.start(batch)
+        outputs = self._bound(batch)
+        return lambda: outputs
 
     def _run(self, batch: UInt8Batch) -> Outputs:
         outputs: list[Any] = self._session.run(self._names, {self._input: batch})

@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -9,9 +10,10 @@ from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import RuntimeNotAvailableError
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.runtimes.base import Outputs, Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.base import Outputs, Pending, Probabilities, RuntimeInfo, UInt8Batch
 from neuroscan_edge.runtimes.contract import Tensor, output_names
-from neuroscan_edge.runtimes.parallelism import PART, Parallelism, shares
+from neuroscan_edge.runtimes.parallelism import Parallelism
+from neuroscan_edge.runtimes.streams import Streams
 from neuroscan_edge.spec import Precision, RuntimeName
 
 openvino = require("openvino", extra="openvino", why="to run a bundle with OpenVINO")
@@ -83,7 +85,8 @@ class OpenVinoRuntime:
                 f"OpenVINO {version} cannot load the {precision} graph: {error}"
             ) from error
         self._names = output_names(bundle, _tensors(models[0].inputs), _tensors(models[0].outputs))
-        self._requests = [model.create_infer_request() for model in models]
+        requests = [model.create_infer_request() for model in models]
+        self._streams = Streams([partial(self._run, request) for request in requests])
         self._info = RuntimeInfo(str(RuntimeName.OPENVINO), version, "cpu", precision, sha256)
 
     @property
@@ -100,7 +103,8 @@ class OpenVinoRuntime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._requests.clear()
+        self._streams.close()
+        del self._streams
 
     def __call__(self, batch: UInt8Batch) -> Probabilities:
         """Classify a batch: (N, H, W, 1) uint8 to (N, classes) float32."""
@@ -108,23 +112,20 @@ class OpenVinoRuntime:
 
     def outputs(self, batch: UInt8Batch) -> Outputs:
         """Classify a batch, (N, H, W, 1) uint8, and give all of the graph's outputs."""
-        streams = len(self._requests)
-        parts = shares(len(batch), streams, at_most=PART if streams > 1 else None)
-        found = []
-        for first in range(0, len(parts), streams):
-            running = []
-            for request, part in zip(self._requests, parts[first:], strict=False):
-                # Kept until the end: the request reads the memory itself.
-                piece = np.ascontiguousarray(batch[part])
-                request.start_async([piece], share_inputs=True)
-                running.append((request, piece))
-            for request, _ in running:
-                request.wait()
-            found += [self._copied(request) for request, _ in running]
-        return Outputs.joined(found)
+        return self._streams(batch)
 
-    def _copied(self, request: Any) -> Outputs:
-        results = request.results
+    @property
+    def overlaps(self) -> bool:
+        """Whether there are several streams."""
+        return self._streams.several
+
+    def start(self, batch: UInt8Batch) -> Pending:
+        """Start on a batch, (N, H, W, 1) uint8, which is to stay as it is until it is done."""
+        return self._streams.start(batch)
+
+    def _run(self, request: Any, batch: UInt8Batch) -> Outputs:
+        # The request reads the memory itself.
+        results = request.infer([np.ascontiguousarray(batch)], share_inputs=True)
         # Copies: the request's own outputs are overwritten by the next call.
         values = [np.array(results[name], np.float32, copy=True) for name in self._names]
         return Outputs.named(self._names, values)

@@ -199,7 +199,7 @@ def test_files_that_give_no_data_are_tried_again(scans, bundle, incoming, tmp_pa
 
     from neuroscan_edge import watching as module
     from neuroscan_edge.classification import ClassifyRequest
-    from neuroscan_edge.pipeline import StalledError
+    from neuroscan_edge.prefetching import StalledError
 
     for path in arriving(scans, 6):
         shutil.copy(path, incoming)

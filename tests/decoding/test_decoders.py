@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_pipeline import FakeRuntime
+from test_pipeline import FakeRuntime, OverlappingFake
 
 from neuroscan_edge.decoding import (
     DecoderOptions,
@@ -28,11 +28,10 @@ from neuroscan_edge.decoding.preparing import prepare_file
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.pipeline import (
     PipelineOptions,
-    Position,
-    StalledError,
     classify_batches,
     classify_files,
 )
+from neuroscan_edge.prefetching import Position, StalledError
 from neuroscan_edge.scans import find_scans, read_scans
 from neuroscan_edge.spec import Preprocessing
 
@@ -152,15 +151,16 @@ def test_a_bomb_dies_in_its_process_by_the_limit_given(tmp_path):
         assert there.prepare(named(tmp_path, "good"), PREPARATION)[0].error is None
 
 
+@pytest.mark.parametrize("runtime", [FakeRuntime(), OverlappingFake()], ids=["one", "overlapping"])
 def test_a_folder_that_gives_no_data_ends_the_run_before_all_of_it_is_errors(
-    scans, bundle, tmp_path
+    scans, bundle, tmp_path, runtime
 ):
     good = list(find_scans([scans]).files[:8])
     files = [*good, *(named(tmp_path, f"waits-{index}") for index in range(50))]
     position = Position()
     with decoders(file_timeout_s=0.3) as there, pytest.raises(StalledError, match="3 files"):
         for batch in classify_batches(
-            files, bundle, FakeRuntime(), PipelineOptions(4, 4), decoders=there
+            files, bundle, runtime, PipelineOptions(4, 4), decoders=there
         ):
             position = batch.after
     # What stalled is not counted as done: it will be tried again.

@@ -71,18 +71,19 @@ def test_a_stream_is_asked_everything_at_once():
 
 
 def test_a_wrong_stream_of_openvino_is_refused(bundle, monkeypatch):
-    real = OpenVinoRuntime._copied
+    real, streams = OpenVinoRuntime._run, []
 
-    def second_stream_mistaken_of_the_first_probe(self, request):
-        found = real(self, request)
-        if request in self._requests[1:] and len(found.probabilities) == PROBES:
+    def second_stream_mistaken_of_the_first_probe(self, request, batch):
+        found = real(self, request, batch)
+        streams.append(request)
+        if request is not streams[0] and len(batch) == PROBES:
             found.probabilities[0] = found.probabilities[0, ::-1]
         return found
 
-    monkeypatch.setattr(OpenVinoRuntime, "_copied", second_stream_mistaken_of_the_first_probe)
+    monkeypatch.setattr(OpenVinoRuntime, "_run", second_stream_mistaken_of_the_first_probe)
     options = {"precision": Precision.FP32, "runtime": RuntimeName.OPENVINO}
     with open_runtime(bundle, RuntimeOptions(**options, parallelism=Parallelism(1, 1))):
-        pass
+        streams.clear()
     with pytest.raises(WrongAnswersError):
         open_runtime(bundle, RuntimeOptions(**options, parallelism=Parallelism(1, 2)))
 

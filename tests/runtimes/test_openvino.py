@@ -10,6 +10,7 @@ from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
 from neuroscan_edge.machine import this_machine, usable_cores
 from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
 from neuroscan_edge.runtimes.known_answers import LARGEST_DIFFERENCE
+from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 from neuroscan_edge.runtimes.parallelism import random_slices
 from neuroscan_edge.spec import Precision, RuntimeName
 
@@ -85,15 +86,20 @@ def test_a_built_engine_is_used_and_says_the_same(calibrated, tmp_path, precisio
         assert run.info.engine_sha256 == built.manifest.engine_sha256
 
 
-def test_streams_share_out_the_cores_that_nobody_asked_for(calibrated):
+def test_streams_share_out_the_cores_that_nobody_asked_for(calibrated, monkeypatch):
+    real, threads = OpenVinoRuntime._run, []
+
+    def watched(self, request, batch):
+        threads.append(request.get_compiled_model().get_property("INFERENCE_NUM_THREADS"))
+        return real(self, request, batch)
+
+    monkeypatch.setattr(OpenVinoRuntime, "_run", watched)
     shared = RuntimeOptions(
         Precision.FP32, runtime=RuntimeName.OPENVINO, parallelism=Parallelism(0, 2)
     )
     with open_runtime(calibrated, shared) as run:
-        threads = [
-            request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
-            for request in run._requests
-        ]
+        threads.clear()
+        run(tiny_images(2))
     assert threads == [max(1, usable_cores() // 2)] * 2
 
 
