@@ -1,9 +1,11 @@
-"""Telling from a JPEG's headers that its chroma is zero everywhere.
+"""What a JPEG's headers tell of its chroma, above all that it is zero everywhere.
 
 A grey slice that is stored as YCbCr, with Huffman tables made for it, has chroma tables of one
 symbol: "no difference" for DC (ITU T.81, F.1.2.1) and "end of block" for AC (F.1.2.2). Whatever the
 data after the headers are, such a table can only say zero.
 """
+
+from dataclasses import dataclass
 
 from neuroscan_edge.errors import CorruptScanError
 from neuroscan_edge.scans.jpeg_markers import segments
@@ -17,8 +19,28 @@ _YCBCR = (1, 2, 3)
 _ONLY_ZERO = b"\0"
 
 
-def codes_no_chroma(stream: bytes) -> bool:
-    """Whether the headers prove a JPEG grey; False says nothing of it.
+@dataclass(frozen=True, slots=True)
+class ChromaHeaders:
+    """What is sure from the headers; 0 and False say nothing.
+
+    Parameters
+    ----------
+    only_scan_at : int
+        Where the data of the first scan begin, if the image is YCbCr, sequential, and all in that
+        scan; else 0.
+    no_chroma : bool
+        Whether it is grey besides, whatever those data are.
+    """
+
+    only_scan_at: int = 0
+    no_chroma: bool = False
+
+
+_NOTHING = ChromaHeaders()
+
+
+def chroma_headers(stream: bytes) -> ChromaHeaders:
+    """Read the headers of a JPEG.
 
     Parameters
     ----------
@@ -28,26 +50,32 @@ def codes_no_chroma(stream: bytes) -> bool:
     tables: dict[int, bytes] = {}
     ycbcr = False
     try:
-        for marker, body, _ in segments(stream):
+        for marker, body, end in segments(stream):
             if marker == _TABLES:
                 tables |= _huffman_tables(body)
             elif marker in _SEQUENTIAL:
                 ycbcr = tuple(body[6::3]) == _YCBCR
             elif marker in _OTHER_FRAMES or (marker == _ADOBE and _is_adobe_rgb(body)):
                 # Progressive: later scans bring tables of their own.
-                return False
-            elif marker == _SCAN:
-                return ycbcr and _scans_no_chroma(body, tables)
+                return _NOTHING
+            elif marker == _SCAN and ycbcr and _has_all_components(body):
+                return ChromaHeaders(end, _codes_only_zero(body, tables))
     except CorruptScanError:
         # Decoders pass over more than this does.
-        return False
-    return False
+        return _NOTHING
+    return _NOTHING
 
 
-def _scans_no_chroma(body: bytes, tables: dict[int, bytes]) -> bool:
-    """Judge a start-of-scan segment; only one with all components is the only scan."""
-    if len(body) != 1 + 2 * len(_YCBCR) + 3 or tuple(body[1:7:2]) != _YCBCR:
-        return False
+def codes_no_chroma(stream: bytes) -> bool:
+    """Whether the headers prove a JPEG grey; False says nothing of it."""
+    return chroma_headers(stream).no_chroma
+
+
+def _has_all_components(body: bytes) -> bool:
+    return len(body) == 1 + 2 * len(_YCBCR) + 3 and tuple(body[1:7:2]) == _YCBCR
+
+
+def _codes_only_zero(body: bytes, tables: dict[int, bytes]) -> bool:
     wanted = [number for chosen in body[4:7:2] for number in (chosen >> 4, 0x10 | chosen & 0xF)]
     return all(tables.get(number) == _ONLY_ZERO for number in wanted)
 

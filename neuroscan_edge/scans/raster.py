@@ -25,6 +25,7 @@ from neuroscan_edge.scans.colour import is_coloured, is_coloured_jpeg
 from neuroscan_edge.scans.decoding_cost import check_jpeg_scans
 from neuroscan_edge.scans.faults import SliceFaults
 from neuroscan_edge.scans.grey import luma, over_black, percentile_window
+from neuroscan_edge.scans.jpeg_luma import colourless_luma
 from neuroscan_edge.scans.quiet import quiet
 from neuroscan_edge.scans.scan import Limits, Provenance, Scan, ScanFault, SourceFacts
 from neuroscan_edge.scans.tiff_directories import check_directories
@@ -191,26 +192,40 @@ def _read_page(
                 f"the image is {width}x{height} pixels; the limit is {limits.image_pixels} "
                 "in all: crop or downsample it"
             )
-        only_luma = image.format == "JPEG" and image.mode == "RGB"
-        if only_luma:
-            # The stored luminance plane is the grey image; decoding colour only to weigh it back
-            # would add rounding and three times the work.
-            image.draft("L", image.size)
-        if image.format == "TIFF":
-            _check_strips(image)
-        wide_colour = image.format in {"PNG", "TIFF"} and ";16" in _raw_mode(image)
-        image.load()
-        if wide_colour and image.mode in {"RGB", "RGBA", "LA"}:
-            grey, coloured = _wide_colour_to_grey(data, page)
+        if image.format == "JPEG" and image.mode == "RGB":
+            grey, coloured = _luma(image, data)
         else:
-            grey, coloured = _samples_to_grey(image)
-        if only_luma:
-            coloured = is_coloured_jpeg(data)
+            grey, coloured = _decoded_to_grey(image, page, data)
         return np.ascontiguousarray(_upright(grey, _orientation(image))), coloured
     except Image.DecompressionBombError as error:
         raise _bomb(limits) from error
     except _DECODER_ERRORS as error:
         raise _corrupt(error) from error
+
+
+def _luma(image: "ImageFile", data: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Return the luminance of a JPEG as it is stored, and whether there is colour besides.
+
+    Decoding colour only to weigh it back would add rounding.
+    """
+    luma = colourless_luma(data, *image.size)
+    if luma is not None:
+        return luma, False
+    image.draft("L", image.size)
+    image.load()
+    return np.asarray(image), is_coloured_jpeg(data)
+
+
+def _decoded_to_grey(
+    image: "ImageFile", page: int, data: bytes
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    if image.format == "TIFF":
+        _check_strips(image)
+    wide_colour = image.format in {"PNG", "TIFF"} and ";16" in _raw_mode(image)
+    image.load()
+    if wide_colour and image.mode in {"RGB", "RGBA", "LA"}:
+        return _wide_colour_to_grey(data, page)
+    return _samples_to_grey(image)
 
 
 def _check_strips(image: "ImageFile") -> None:
