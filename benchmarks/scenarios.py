@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("NEUROSCAN_DATA"))
     parser.add_argument("--runtime", type=RuntimeName, help="default: the fastest that runs here")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20.0, help="least time a run")
     parser.add_argument("--most", type=float, default=300.0, help="most time a run")
     parser.add_argument("--output", type=Path, default=RESULTS / "scenarios-cpu.json")
