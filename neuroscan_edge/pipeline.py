@@ -3,8 +3,9 @@
 Threads have files decoded and preprocessed ahead of the model, in decoder processes where there are
 such, at most a window of them; the calling thread assembles batches and runs the model, during
 which the others go on. Where the runtime preprocesses on its device, files are only decoded. A
-runtime with several streams is given the next batch before it is done with one: none of them waits
-for the last of the others, or for what is made of the results.
+runtime with several streams is given the next batch before it is done with one, if that is ready:
+streams seldom wait for the last of them, or for what is made of the results. One batch more is held
+in memory for it.
 """
 
 import contextlib
@@ -25,12 +26,12 @@ from neuroscan_edge.prefetching import (
     BEGINNING,
     Placed,
     Position,
-    StalledError,
+    Prefetch,
     full_batches,
-    prefetch,
 )
 from neuroscan_edge.results import Result
 from neuroscan_edge.runtimes.base import (
+    Computed,
     JudgingRuntime,
     Outputs,
     OverlappingRuntime,
@@ -218,9 +219,6 @@ def classify_batches(
     if wrap is not None:
         steps = wrap(steps)
         decoders = None
-    # A clock around a batch would show the time of two.
-    overlaps = wrap is None and isinstance(runtime, OverlappingRuntime) and runtime.overlaps
-    begin = _beginning(runtime, steps, overlaps=overlaps)
     cancelled = threading.Event()
 
     def prepare(path: Path) -> list[Prepared]:
@@ -233,15 +231,24 @@ def classify_batches(
         if decoders is not None:
             decoders.release()
 
-    prepared = prefetch(files, prepare, cancel, options.workers, batch_size, start)
+    prepared = Prefetch(files, prepare, cancel, options.workers, batch_size, start)
+    # A clock around a batch would show the time of two.
+    start_next = None if wrap is not None or raw else _starting(runtime)
+    begin = start_next or (lambda slices: Computed(steps.compute(slices)))
+
+    def may_go_on() -> bool:
+        # What is slow to decode holds no result back.
+        return start_next is not None and prepared.has_ready(batch_size)
+
     # Closing the generator early stops the workers.
     with contextlib.closing(prepared):
         batches = full_batches(prepared, batch_size)
-        for placed, outputs in _computed(batches, begin, int(overlaps)):
-            items = [each.item for each in placed]
-            pairs = list(_concluded(items, outputs, bundle, runtime.info, steps.conclude))
-            results, drawings = zip(*pairs, strict=True)
-            yield Batch(results, placed[-1].after, drawings)
+        with contextlib.closing(_computed(batches, begin, may_go_on)) as computed:
+            for placed, outputs in computed:
+                items = [each.item for each in placed]
+                pairs = list(_concluded(items, outputs, bundle, runtime.info, steps.conclude))
+                results, drawings = zip(*pairs, strict=True)
+                yield Batch(results, placed[-1].after, drawings)
 
 
 def _quality(bundle: Bundle) -> QualityThresholds:
@@ -256,56 +263,59 @@ def _steps(preparation: Preparation, runtime: Runtime) -> Steps:
     return Steps(read_scans, preprocess, _on_stacked(runtime), Result.of)
 
 
+def _starting(runtime: Runtime) -> Callable[[list[_UInt8]], Pending] | None:
+    """Return what starts on a batch and does not wait for it, if the runtime has that."""
+    if isinstance(runtime, OverlappingRuntime) and runtime.overlaps:
+        start = runtime.start
+        return lambda slices: start(_stacked(slices))
+    return None
+
+
+def _stacked(slices: list[_UInt8]) -> _UInt8:
+    return np.stack(slices)[..., None]
+
+
 def _on_stacked(runtime: Runtime) -> Callable[[list[_UInt8]], Outputs]:
     """Run preprocessed slices as one batch."""
     if isinstance(runtime, JudgingRuntime):
         judging = runtime
-        return lambda slices: judging.outputs(np.stack(slices)[..., None])
-    return lambda slices: Outputs(runtime(np.stack(slices)[..., None]))
-
-
-def _beginning(
-    runtime: Runtime, steps: Steps, *, overlaps: bool
-) -> Callable[[list[_UInt8]], Pending]:
-    """Return what starts on a batch."""
-    if overlaps and isinstance(runtime, OverlappingRuntime):
-        start = runtime.start
-        return lambda slices: start(np.stack(slices)[..., None])
-
-    def compute(slices: list[_UInt8]) -> Pending:
-        outputs = steps.compute(slices)
-        return lambda: outputs
-
-    return compute
+        return lambda slices: judging.outputs(_stacked(slices))
+    return lambda slices: Outputs(runtime(_stacked(slices)))
 
 
 def _computed(
-    batches: Iterator[list[Placed]], begin: Callable[[list[_UInt8]], Pending], most_ahead: int
-) -> Iterator[tuple[list[Placed], Outputs | None]]:
+    batches: Iterator[list[Placed]],
+    begin: Callable[[list[_UInt8]], Pending],
+    may_go_on: Callable[[], bool],
+) -> Generator[tuple[list[Placed], Outputs | None], None, None]:
     """Yield batches with what the model gave for their slices, in order.
 
-    It has begun with as many as `most_ahead` of those after.
+    The next is begun before one is done, if it may be. An error on the way to the next is raised
+    when those that were begun before have been yielded.
     """
     begun: deque[tuple[list[Placed], Pending | None]] = deque()
-
-    def first() -> tuple[list[Placed], Outputs | None]:
-        placed, pending = begun.popleft()
-        return placed, None if pending is None else pending()
-
-    stalled: StalledError | None = None
+    failed: Exception | None = None
+    ended = False
     try:
-        for placed in batches:
-            slices = [each.item.pixels for each in placed if each.item.pixels is not None]
-            begun.append((placed, begin(slices) if slices else None))
-            if len(begun) > most_ahead:
-                yield first()
-    except StalledError as error:
-        stalled = error
-    # Before a stall is told: what came before it is whole.
-    while begun:
-        yield first()
-    if stalled is not None:
-        raise stalled
+        while begun or not ended:
+            if begun and (ended or len(begun) > 1 or not may_go_on()):
+                placed, pending = begun.popleft()
+                yield placed, None if pending is None else pending.result()
+                continue
+            try:
+                placed = next(batches, [])
+                if placed:
+                    slices = [each.item.pixels for each in placed if each.item.pixels is not None]
+                    begun.append((placed, begin(slices) if slices else None))
+                ended = not placed
+            except Exception as error:
+                failed, ended = error, True
+    finally:
+        for _, pending in begun:
+            if pending is not None:
+                pending.cancel()
+    if failed is not None:
+        raise failed
 
 
 def _concluded(

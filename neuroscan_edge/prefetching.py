@@ -52,15 +52,8 @@ class Placed:
     after: Position
 
 
-def prefetch(
-    files: Iterable[Path],
-    prepare: Callable[[Path], list[Prepared]],
-    cancel: Callable[[], None],
-    workers: int,
-    batch_size: int,
-    start: Position = BEGINNING,
-) -> Generator[Placed, None, None]:
-    """Yield the slices and errors of files, in order, while those after them are prepared.
+class Prefetch:
+    """Slices and errors of files, in order, while those after them are prepared: an iterator.
 
     Parameters
     ----------
@@ -77,39 +70,94 @@ def prefetch(
     start : Position
         Where to begin.
     """
-    source = islice(files, start.files, None)
-    opening = list(islice(source, 2))
-    if len(opening) < 2:
-        # Nothing to decode ahead of: handing a single file to a thread only adds to its latency.
-        for path in opening:
-            yield from _placed(prepare(path), start.files, start.rows)
-        return
-    rest = chain(opening, source)
-    window, most_ready = workers + batch_size, max(_SLICES_AHEAD, 4 * batch_size)
-    waiting: deque[Future[list[Prepared]]] = deque()
-    ready = _Count()
 
-    def prepare_and_count(path: Path) -> list[Prepared]:
-        items = prepare(path)
-        ready.add(len(items))
+    def __init__(
+        self,
+        files: Iterable[Path],
+        prepare: Callable[[Path], list[Prepared]],
+        cancel: Callable[[], None],
+        workers: int,
+        batch_size: int,
+        start: Position = BEGINNING,
+    ) -> None:
+        self._prepare, self._cancel = prepare, cancel
+        self._workers = workers
+        self._window, self._most_ready = workers + batch_size, max(_SLICES_AHEAD, 4 * batch_size)
+        self._waiting: deque[Future[list[Prepared]]] = deque()
+        self._ready = _Count()
+        self._left = 0
+        self._exhausted = False
+        self._placed = self._all(islice(files, start.files, None), start)
+
+    def __iter__(self) -> Iterator[Placed]:
+        return self
+
+    def __next__(self) -> Placed:
+        return next(self._placed)
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._placed.close()
+
+    def has_ready(self, slices: int) -> bool:
+        """Whether so many slices, or all that there still are, can be had without waiting."""
+        count = self._left
+        for file in self._waiting:
+            if count >= slices:
+                return True
+            if not file.done():
+                return False
+            if file.exception() is not None:
+                return True
+            count += _slices(file.result())
+        return count >= slices or self._exhausted
+
+    def _all(self, source: Iterator[Path], start: Position) -> Generator[Placed, None, None]:
+        opening = list(islice(source, 2))
+        if len(opening) < 2:
+            self._exhausted = True
+            # Nothing to decode ahead of: a thread would only add to its latency.
+            for path in opening:
+                yield from self._of_file(self._prepare(path), start)
+            return
+        rest = chain(opening, source)
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+        try:
+            while True:
+                self._begin(rest, pool)
+                if not self._waiting:
+                    return
+                items = self._waiting.popleft().result()
+                yield from self._of_file(items, start)
+                self._ready.add(-len(items))
+                start = Position(start.files + 1)
+        finally:
+            self._cancel()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, rest: Iterator[Path], pool: ThreadPoolExecutor) -> None:
+        if self._waiting and self._ready.count > self._most_ready:
+            return
+        free = self._window - len(self._waiting)
+        begun = [pool.submit(self._prepare_and_count, path) for path in islice(rest, free)]
+        self._waiting += begun
+        self._exhausted = len(begun) < free
+
+    def _prepare_and_count(self, path: Path) -> list[Prepared]:
+        items = self._prepare(path)
+        self._ready.add(len(items))
         return items
 
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    number, skipped = start.files, start.rows
-    try:
-        while True:
-            free = window - len(waiting) if not waiting or ready.count <= most_ready else 0
-            for path in islice(rest, free):
-                waiting.append(pool.submit(prepare_and_count, path))
-            if not waiting:
-                return
-            items = waiting.popleft().result()
-            yield from _placed(items, number, skipped)
-            ready.add(-len(items))
-            number, skipped = number + 1, 0
-    finally:
-        cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
+    def _of_file(self, items: list[Prepared], start: Position) -> Iterator[Placed]:
+        """Place the items of one file, from where it is begun."""
+        last = len(items) - 1
+        self._left = _slices(items[start.rows :])
+        for index in range(start.rows, len(items)):
+            item = items[index]
+            self._left -= item.pixels is not None
+            whole = index == last
+            after = Position(start.files + 1) if whole else Position(start.files, index + 1)
+            yield Placed(item, after)
 
 
 def full_batches(prepared: Iterator[Placed], batch_size: int) -> Iterator[list[Placed]]:
@@ -136,12 +184,8 @@ class _Count:
             self.count += number
 
 
-def _placed(items: list[Prepared], number: int, skipped: int) -> Iterator[Placed]:
-    last = len(items) - 1
-    for index, item in enumerate(items):
-        if index >= skipped:
-            after = Position(number + 1) if index == last else Position(number, index + 1)
-            yield Placed(item, after)
+def _slices(items: list[Prepared]) -> int:
+    return sum(item.pixels is not None for item in items)
 
 
 def _next_batch(prepared: Iterator[Placed], batch_size: int) -> list[Placed]:

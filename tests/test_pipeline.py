@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -172,23 +172,40 @@ class CountingDecode:
 
 
 class OverlappingFake(FakeRuntime):
-    """Computes when it is waited for, and notes what was begun and done, in order."""
+    """Computes when it is waited for, and notes what was begun, done and cancelled, in order.
+
+    Starting takes so long that what comes next is decoded by then.
+    """
 
     overlaps = True
 
-    def __init__(self, **options: float) -> None:
+    def __init__(self, start_s: float = 0.3, **options: float) -> None:
         super().__init__(**options)
         self.said: list[str] = []
+        self._start_s = start_s
 
-    def start(self, batch: np.ndarray) -> Callable[[], Outputs]:
-        number = sum(word.startswith("begun") for word in self.said)
-        self.said.append(f"begun {number}")
+    def start(self, batch: np.ndarray) -> "Begun":
+        begun = Begun(self, batch, sum(word.startswith("begun") for word in self.said))
+        time.sleep(self._start_s)
+        return begun
 
-        def wait() -> Outputs:
-            self.said.append(f"done {number}")
-            return Outputs(self(batch))
 
-        return wait
+class Begun:
+    """A batch that an `OverlappingFake` was given."""
+
+    def __init__(self, runtime: OverlappingFake, batch: np.ndarray, number: int) -> None:
+        self._runtime, self._batch, self._number = runtime, batch, number
+        self._say("begun")
+
+    def result(self) -> Outputs:
+        self._say("done")
+        return Outputs(self._runtime(self._batch))
+
+    def cancel(self) -> None:
+        self._say("cancelled")
+
+    def _say(self, what: str) -> None:
+        self._runtime.said.append(f"{what} {self._number}")
 
 
 def test_a_runtime_that_can_is_given_the_next_batch_before_it_is_done_with_one(scans, bundle):
@@ -198,6 +215,50 @@ def test_a_runtime_that_can_is_given_the_next_batch_before_it_is_done_with_one(s
     assert runtime.said == ["begun 0", "begun 1", "done 0", "begun 2", "done 1", "done 2"]
     expected = list(classify_files(files, bundle, FakeRuntime(), PipelineOptions(8, 2)))
     assert [each.to_json() for each in found] == [each.to_json() for each in expected]
+
+
+def test_what_is_slow_to_decode_holds_no_result_back(scans, bundle, monkeypatch):
+    files = find_scans([scans]).files
+    may_decode = threading.Event()
+
+    def decode(path: Path, limits: object) -> Iterator[object]:
+        assert path in files[:4] or may_decode.wait(20)
+        return read_scans(path)
+
+    monkeypatch.setattr("neuroscan_edge.pipeline.read_scans", decode)
+    runtime = OverlappingFake(start_s=0.1)
+    results = classify_files(files, bundle, runtime, PipelineOptions(4, 2))
+    first = [next(results) for _ in range(4)]
+    assert [result.provenance.path for result in first] == [str(file) for file in files[:4]]
+    assert runtime.said == ["begun 0", "done 0"]
+    may_decode.set()
+    assert len(list(results)) == len(files) - 4
+
+
+def test_an_error_on_the_way_to_the_next_batch_costs_none_that_was_begun(scans, bundle):
+    files = find_scans([scans]).files
+
+    def broken() -> Iterator[Path]:
+        # Nine are asked for at first, and one more for each that is taken.
+        yield from files[:14]
+        raise OSError("the list of files is gone")
+
+    runtime = OverlappingFake()
+    results = classify_files(broken(), bundle, runtime, PipelineOptions(4, 5))
+    found = []
+    with pytest.raises(OSError, match="is gone"):
+        for result in results:
+            found.append(result)
+    assert runtime.said == ["begun 0", "done 0"]
+    assert [result.provenance.path for result in found] == [str(file) for file in files[:4]]
+
+
+def test_what_was_begun_is_cancelled_when_nobody_wants_it(scans, bundle):
+    runtime = OverlappingFake()
+    results = classify_files(find_scans([scans]).files, bundle, runtime, PipelineOptions(8, 2))
+    next(results)
+    results.close()
+    assert runtime.said == ["begun 0", "begun 1", "done 0", "cancelled 1"]
 
 
 def test_where_the_steps_are_timed_one_batch_is_done_before_the_next(scans, bundle):
@@ -224,7 +285,7 @@ def test_overlapping_batches_that_are_no_probabilities_stop_the_run(scans, bundl
     runtime = OverlappingFake(spoil=np.nan)
     with pytest.raises(NonFiniteOutputError):
         list(classify_files(find_scans([scans]).files, bundle, runtime, PipelineOptions(8, 2)))
-    assert "done 1" not in runtime.said
+    assert runtime.said == ["begun 0", "begun 1", "done 0", "cancelled 1"]
 
 
 def test_closing_early_stops_the_workers(scans, bundle):

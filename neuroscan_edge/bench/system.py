@@ -1,8 +1,10 @@
 """What is measured: a query of slices in, their results out, as MLPerf's system under test."""
 
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +14,14 @@ from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.decoding import Decoders
 from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.pipeline import AUTO_BATCH, PipelineOptions, WrapSteps, classify_files
-from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
+from neuroscan_edge.runtimes.base import (
+    Computed,
+    Outputs,
+    OverlappingRuntime,
+    Pending,
+    Runtime,
+    UInt8Batch,
+)
 
 
 class Scope(str, Enum):
@@ -141,14 +150,25 @@ class BytesSystem:
         self.runtime(self.slices[indices])
 
     def stream(self, indices: Iterable[int]) -> Generator[None, None, None]:
-        """Answer in calls of a batch each."""
-        batch: list[int] = []
-        for index in indices:
-            batch.append(index)
-            if len(batch) == self.batch_size:
-                self.runtime(np.take(self.slices, batch, axis=0))
-                yield from (None for _ in batch)
-                batch = []
-        if batch:
-            self.runtime(np.take(self.slices, batch, axis=0))
-            yield from (None for _ in batch)
+        """Answer in calls of a batch each, the next begun before one is done where that helps."""
+        runtime = self.runtime
+        if isinstance(runtime, OverlappingRuntime) and runtime.overlaps:
+            start = runtime.start
+        else:
+            start = self._at_once
+        begun: deque[tuple[int, Pending]] = deque()
+        indices = iter(indices)
+        while batch := list(islice(indices, self.batch_size)):
+            begun.append((len(batch), start(np.take(self.slices, batch, axis=0))))
+            if len(begun) > 1:
+                yield from _answered(*begun.popleft())
+        while begun:
+            yield from _answered(*begun.popleft())
+
+    def _at_once(self, batch: UInt8Batch) -> Pending:
+        return Computed(Outputs(self.runtime(batch)))
+
+
+def _answered(samples: int, pending: Pending) -> Iterator[None]:
+    pending.result()
+    yield from repeat(None, samples)

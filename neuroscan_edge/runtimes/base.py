@@ -120,8 +120,36 @@ class JudgingRuntime(Protocol):
         ...
 
 
-Pending = Callable[[], Outputs]
-"""Waits for a batch that was started and gives its outputs."""
+class Pending(Protocol):
+    """A batch that a runtime has started on."""
+
+    def result(self) -> Outputs:
+        """Wait for it."""
+        ...
+
+    def cancel(self) -> None:
+        """Have no more of it computed than what is being computed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A batch that was computed at once, as `Pending`.
+
+    Parameters
+    ----------
+    outputs : Outputs
+        Of it.
+    """
+
+    outputs: Outputs
+
+    def result(self) -> Outputs:
+        """Return them."""
+        return self.outputs
+
+    def cancel(self) -> None:
+        """Do nothing."""
 
 
 @runtime_checkable

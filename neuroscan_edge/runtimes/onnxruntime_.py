@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -10,7 +11,14 @@ import numpy as np
 from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.errors import RuntimeNotAvailableError
-from neuroscan_edge.runtimes.base import Outputs, Pending, Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.base import (
+    Computed,
+    Outputs,
+    Pending,
+    Probabilities,
+    RuntimeInfo,
+    UInt8Batch,
+)
 from neuroscan_edge.runtimes.contract import Tensor, output_names
 from neuroscan_edge.runtimes.parallelism import Parallelism
 from neuroscan_edge.runtimes.streams import Streams
@@ -105,7 +113,8 @@ class OnnxRuntime:
         )
         self._input = bundle.input_name
         # A session computes for several threads at once, each with memory of its own.
-        self._streams = Streams([self._run] * parallelism.streams)
+        run = partial(_run, self._session, self._input, self._names)
+        self._streams = Streams([run] * parallelism.streams)
         self._bound = BoundBatches(self._session, self._input, self._names) if cuda else None
         self._slice_shape = (*bundle.preprocessing.shape, 1)
         self._info = RuntimeInfo(
@@ -141,7 +150,7 @@ class OnnxRuntime:
         trace: TracebackType | None,
     ) -> None:
         self._streams.close()
-        del self._bound, self._session
+        del self._bound, self._streams, self._session
 
     @property
     def output_names(self) -> list[str]:
@@ -171,12 +180,12 @@ class OnnxRuntime:
         """Start on a batch, (N, H, W, 1) uint8, which is to stay as it is until it is done."""
         if self._bound is None:
             return self._streams.start(batch)
-        outputs = self._bound(batch)
-        return lambda: outputs
+        return Computed(self._bound(batch))
 
-    def _run(self, batch: UInt8Batch) -> Outputs:
-        outputs: list[Any] = self._session.run(self._names, {self._input: batch})
-        return Outputs.named(self._names, [np.asarray(each, np.float32) for each in outputs])
+
+def _run(session: Any, input_name: str, names: list[str], batch: UInt8Batch) -> Outputs:
+    outputs: list[Any] = session.run(names, {input_name: batch})
+    return Outputs.named(names, [np.asarray(each, np.float32) for each in outputs])
 
 
 class BoundBatches:

@@ -86,7 +86,7 @@ class OpenVinoRuntime:
             ) from error
         self._names = output_names(bundle, _tensors(models[0].inputs), _tensors(models[0].outputs))
         requests = [model.create_infer_request() for model in models]
-        self._streams = Streams([partial(self._run, request) for request in requests])
+        self._streams = Streams([partial(_run, request, self._names) for request in requests])
         self._info = RuntimeInfo(str(RuntimeName.OPENVINO), version, "cpu", precision, sha256)
 
     @property
@@ -123,12 +123,12 @@ class OpenVinoRuntime:
         """Start on a batch, (N, H, W, 1) uint8, which is to stay as it is until it is done."""
         return self._streams.start(batch)
 
-    def _run(self, request: Any, batch: UInt8Batch) -> Outputs:
-        # The request reads the memory itself.
-        results = request.infer([np.ascontiguousarray(batch)], share_inputs=True)
-        # Copies: the request's own outputs are overwritten by the next call.
-        values = [np.array(results[name], np.float32, copy=True) for name in self._names]
-        return Outputs.named(self._names, values)
+
+def _run(request: Any, names: list[str], batch: UInt8Batch) -> Outputs:
+    # The request reads the memory itself.
+    results = request.infer([np.ascontiguousarray(batch)], share_inputs=True)
+    # Copies: the request's own outputs are overwritten by the next call.
+    return Outputs.named(names, [np.array(results[name], np.float32, copy=True) for name in names])
 
 
 def _cpu_form(model: bytes, precision: Precision) -> bytes:

@@ -1,10 +1,10 @@
 """Streams of a CPU runtime: each computes one part of a batch at a time, beside the others."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
-from neuroscan_edge.runtimes.base import Outputs, Pending, UInt8Batch
+from neuroscan_edge.runtimes.base import Computed, Outputs, Pending, UInt8Batch
 from neuroscan_edge.runtimes.parallelism import PART, shares
 
 Run = Callable[[UInt8Batch], Outputs]
@@ -16,16 +16,18 @@ class Streams:
     Parameters
     ----------
     runs : sequence of callable
-        Of each stream, what it computes with; never called by two threads at once. At least one.
+        Of each stream, what it computes with; at least one. Where there are several, none is called
+        by two threads at once.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._count = len(runs)
+        self._runs = tuple(runs)
         # In turn: the parts of one batch, as many as streams, go to each of them (`check_answers`).
         self._idle: SimpleQueue[Run] = SimpleQueue()
         for run in runs:
             self._idle.put(run)
-        self._pool = ThreadPoolExecutor(self._count, "stream") if self._count > 1 else None
+        several = len(self._runs) > 1
+        self._pool = ThreadPoolExecutor(len(self._runs), "stream") if several else None
 
     @property
     def several(self) -> bool:
@@ -34,10 +36,12 @@ class Streams:
 
     def __call__(self, batch: UInt8Batch) -> Outputs:
         """Compute a batch, (N, H, W, 1) uint8."""
+        if self._pool is None:
+            return self._runs[0](batch)
         if len(batch) == 1:
             # A thread would only add to its latency.
             return self._run(batch)
-        return self.start(batch)()
+        return self.start(batch).result()
 
     def start(self, batch: UInt8Batch) -> Pending:
         """Start on a batch, (N, H, W, 1) uint8, which is to stay as it is until it is done.
@@ -45,11 +49,9 @@ class Streams:
         With one stream it is done on return.
         """
         if self._pool is None:
-            outputs = self._run(batch)
-            return lambda: outputs
-        parts = shares(len(batch), self._count, at_most=PART)
-        begun = [self._pool.submit(self._run, batch[part]) for part in parts]
-        return lambda: Outputs.joined([each.result() for each in begun])
+            return Computed(self._runs[0](batch))
+        parts = shares(len(batch), len(self._runs), at_most=PART)
+        return _Parts([self._pool.submit(self._run, batch[part]) for part in parts])
 
     def close(self) -> None:
         """Wait for parts that are being computed; those not yet begun never are."""
@@ -62,3 +64,21 @@ class Streams:
             return run(part)
         finally:
             self._idle.put(run)
+
+
+class _Parts:
+    """The parts of a batch, in order."""
+
+    def __init__(self, begun: Sequence[Future[Outputs]]) -> None:
+        self._begun = begun
+
+    def result(self) -> Outputs:
+        try:
+            return Outputs.joined([each.result() for each in self._begun])
+        except BaseException:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        for each in self._begun:
+            each.cancel()

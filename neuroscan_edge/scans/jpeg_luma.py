@@ -2,9 +2,10 @@
 
 Such a slice is to be decoded to its luminance, and at an eighth of its size in colour to see that
 it has none; the entropy-coded data are read twice for that. Here it is decoded in colour at once.
-Where red, green and blue are equal, no chroma was there: R = Y + 1.402 Cr, B = Y + 1.772 Cb and
-G = Y - 0.344 Cb - 0.714 Cr (ITU T.871, 7), rounded and clipped to 0..255, are equal only if Cb and
-Cr are zero, and then each of them is Y. So these are the bytes of the luminance decoded alone.
+Where red, green and blue are equal, each of them is Y: R = Y + 1.402 Cr, B = Y + 1.772 Cb and
+G = Y - 0.344 Cb - 0.714 Cr (ITU T.871, 7), rounded and clipped to 0..255. Red and blue above Y need
+Cr and Cb above 0, and then green is below; red and blue below Y the other way round. So these are
+the bytes of the luminance decoded alone. A file that does have chroma is decoded once more for it.
 """
 
 import re

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from bench_cases import MS, Clock
+from test_pipeline import OverlappingFake
 
 from neuroscan_edge.bench.stages import (
     COMPUTE,
@@ -179,3 +180,11 @@ def test_bytes_go_to_the_runtime_in_batches(clock):
     assert len(list(system.stream(range(5)))) == 5
     assert clock.now == 2 * 5 * MS
     assert replace(system, batch_size=5).samples == 5
+
+
+def test_bytes_are_given_early_to_a_runtime_that_overlaps():
+    runtime = OverlappingFake(start_s=0)
+    system = BytesSystem(np.zeros((8, 32, 32, 1), np.uint8), runtime, batch_size=3)
+    assert len(list(system.stream(range(8)))) == 8
+    assert runtime.said == ["begun 0", "begun 1", "done 0", "begun 2", "done 1", "done 2"]
+    assert [len(batch) for batch in runtime.batches] == [3, 3, 2]

@@ -175,12 +175,11 @@ def test_files_that_loop_for_ever_are_rows_however_many(bundle, tmp_path):
     assert [result.error.split(":")[0] for result in results] == ["timeout"] * 5
 
 
-def test_closing_early_does_not_wait_for_a_stuck_file(bundle, tmp_path):
+@pytest.mark.parametrize("runtime", [FakeRuntime(), OverlappingFake()], ids=["one", "overlapping"])
+def test_closing_early_does_not_wait_for_a_stuck_file(bundle, tmp_path, runtime):
     files = [named(tmp_path, "good"), *(named(tmp_path, f"waits-{each}") for each in range(3))]
     with decoders(file_timeout_s=0) as there:
-        results = classify_files(
-            files, bundle, FakeRuntime(), PipelineOptions(1, 2), decoders=there
-        )
+        results = classify_files(files, bundle, runtime, PipelineOptions(1, 2), decoders=there)
         assert next(results).error is None
         started = time.monotonic()
         results.close()

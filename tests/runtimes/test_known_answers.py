@@ -4,7 +4,7 @@ from tiny_models import tiny_bundle
 
 from neuroscan_edge.bundle import KNOWN_ANSWERS, open_bundle, write_files
 from neuroscan_edge.calibrate import quantize_bundle
-from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
+from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime, openvino_
 from neuroscan_edge.runtimes.known_answers import (
     LARGEST_DIFFERENCE,
     PROBES,
@@ -13,7 +13,6 @@ from neuroscan_edge.runtimes.known_answers import (
     probe_slices,
     stated_answers,
 )
-from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 from neuroscan_edge.runtimes.parallelism import PART
 from neuroscan_edge.spec import Precision, RuntimeName
 from training.judging import with_known_answers
@@ -71,16 +70,16 @@ def test_a_stream_is_asked_everything_at_once():
 
 
 def test_a_wrong_stream_of_openvino_is_refused(bundle, monkeypatch):
-    real, streams = OpenVinoRuntime._run, []
+    real, streams = openvino_._run, []
 
-    def second_stream_mistaken_of_the_first_probe(self, request, batch):
-        found = real(self, request, batch)
+    def second_stream_mistaken_of_the_first_probe(request, names, batch):
+        found = real(request, names, batch)
         streams.append(request)
         if request is not streams[0] and len(batch) == PROBES:
             found.probabilities[0] = found.probabilities[0, ::-1]
         return found
 
-    monkeypatch.setattr(OpenVinoRuntime, "_run", second_stream_mistaken_of_the_first_probe)
+    monkeypatch.setattr(openvino_, "_run", second_stream_mistaken_of_the_first_probe)
     options = {"precision": Precision.FP32, "runtime": RuntimeName.OPENVINO}
     with open_runtime(bundle, RuntimeOptions(**options, parallelism=Parallelism(1, 1))):
         streams.clear()

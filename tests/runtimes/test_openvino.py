@@ -8,9 +8,8 @@ from neuroscan_edge.build import BuildOptions, build_engine
 from neuroscan_edge.bundle import GRAPHS, find_bundle, open_bundle, write_files
 from neuroscan_edge.errors import BundleError, RuntimeNotAvailableError
 from neuroscan_edge.machine import this_machine, usable_cores
-from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
+from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime, openvino_
 from neuroscan_edge.runtimes.known_answers import LARGEST_DIFFERENCE
-from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 from neuroscan_edge.runtimes.parallelism import random_slices
 from neuroscan_edge.spec import Precision, RuntimeName
 
@@ -87,13 +86,13 @@ def test_a_built_engine_is_used_and_says_the_same(calibrated, tmp_path, precisio
 
 
 def test_streams_share_out_the_cores_that_nobody_asked_for(calibrated, monkeypatch):
-    real, threads = OpenVinoRuntime._run, []
+    real, threads = openvino_._run, []
 
-    def watched(self, request, batch):
+    def watched(request, names, batch):
         threads.append(request.get_compiled_model().get_property("INFERENCE_NUM_THREADS"))
-        return real(self, request, batch)
+        return real(request, names, batch)
 
-    monkeypatch.setattr(OpenVinoRuntime, "_run", watched)
+    monkeypatch.setattr(openvino_, "_run", watched)
     shared = RuntimeOptions(
         Precision.FP32, runtime=RuntimeName.OPENVINO, parallelism=Parallelism(0, 2)
     )

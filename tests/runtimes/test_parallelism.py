@@ -13,12 +13,12 @@ from neuroscan_edge.runtimes import (
     RuntimeInfo,
     RuntimeOptions,
     choose_runtime,
+    onnxruntime_,
     open_runtime,
+    openvino_,
     tune,
 )
 from neuroscan_edge.runtimes import tuning as tuning_module
-from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
-from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 from neuroscan_edge.runtimes.parallelism import (
     cache_path,
     candidates,
@@ -190,17 +190,20 @@ def test_streams_do_not_change_results_or_share_them(calibrated, runtime, count,
     np.testing.assert_array_equal(found, kept)
 
 
-@pytest.mark.parametrize("runtime", [OnnxRuntime, OpenVinoRuntime])
-def test_a_stream_takes_a_part_at_a_time(calibrated, monkeypatch, runtime):
-    real, sizes = runtime._run, []
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [(RuntimeName.ONNXRUNTIME, onnxruntime_), (RuntimeName.OPENVINO, openvino_)],
+    ids=["onnxruntime", "openvino"],
+)
+def test_a_stream_takes_a_part_at_a_time(calibrated, monkeypatch, name, module):
+    real, sizes = module._run, []
 
-    def watched(self, *given):
-        outputs = real(self, *given)
+    def watched(*given):
+        outputs = real(*given)
         sizes.append(len(outputs.probabilities))
         return outputs
 
-    monkeypatch.setattr(runtime, "_run", watched)
-    name = RuntimeName.ONNXRUNTIME if runtime is OnnxRuntime else RuntimeName.OPENVINO
+    monkeypatch.setattr(module, "_run", watched)
     options = RuntimeOptions(Precision.FP32, runtime=name, parallelism=Parallelism(1, 2))
     with open_runtime(calibrated, options) as run:
         sizes.clear()

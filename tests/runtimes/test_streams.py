@@ -1,13 +1,14 @@
 """Streams: parts in turn, the next batch begun before one is done, none called twice at once."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 from tiny_models import calibrated_bundle, tiny_images
 
 from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
-from neuroscan_edge.runtimes.base import Outputs, OverlappingRuntime
+from neuroscan_edge.runtimes.base import Outputs, OverlappingRuntime, Pending
 from neuroscan_edge.runtimes.parallelism import PART
 from neuroscan_edge.runtimes.streams import Streams
 from neuroscan_edge.spec import Precision, RuntimeName
@@ -45,6 +46,10 @@ def numbered(first: int, count: int) -> np.ndarray:
     return np.arange(first, first + count, dtype=np.uint8).reshape(-1, 1, 1, 1)
 
 
+def values(pending: Pending) -> list[int]:
+    return pending.result().probabilities.ravel().tolist()
+
+
 @pytest.fixture
 def two():
     streams = [Stream(), Stream()]
@@ -75,34 +80,51 @@ def test_a_batch_is_begun_before_the_one_before_is_done(two):
     first = shared.start(numbered(0, 2 * PART))
     second = shared.start(numbered(100, 2 * PART))
     # The other stream does its part of the first, and then all of the second.
-    assert second().probabilities.ravel().tolist() == list(range(100, 100 + 2 * PART))
-    assert slow.parts == [[0, 1, 2, 3]] and len(other.parts) == 3
+    assert values(second) == list(range(100, 100 + 2 * PART))
+    assert len(slow.parts) == 1 and len(other.parts) == 3
     slow.gate.set()
-    assert first().probabilities.ravel().tolist() == list(range(2 * PART))
+    assert values(first) == list(range(2 * PART))
 
 
 def test_closing_waits_for_what_is_computed_and_drops_the_rest(two):
     streams, shared = two
     for stream in streams:
         stream.gate.clear()
-    shared.start(numbered(0, 8 * PART))
+    begun = shared.start(numbered(0, 8 * PART))
     assert all(stream.entered.wait(WAIT_S) for stream in streams)
     closing = threading.Thread(target=shared.close)
     closing.start()
+    while not begun._begun[-1].cancelled():
+        time.sleep(0.001)
     assert closing.is_alive()
     for stream in streams:
         stream.gate.set()
     closing.join(WAIT_S)
+    assert not closing.is_alive()
     assert [len(stream.parts) for stream in streams] == [1, 1]
+
+
+def test_what_is_cancelled_is_not_begun_and_the_next_batch_comes_at_once(two):
+    streams, shared = two
+    for stream in streams:
+        stream.gate.clear()
+    dropped = shared.start(numbered(0, 8 * PART))
+    assert all(stream.entered.wait(WAIT_S) for stream in streams)
+    dropped.cancel()
+    for stream in streams:
+        stream.gate.set()
+    assert values(shared.start(numbered(100, 2 * PART))) == list(range(100, 100 + 2 * PART))
+    assert sum(len(stream.parts) for stream in streams) == 4
 
 
 def test_a_stream_that_fails_is_told_and_used_again(two):
     streams, shared = two
     with pytest.raises(ValueError, match="spoilt"):
         shared(numbered(250, 6))
+    before = [len(stream.parts) for stream in streams]
     for _ in range(3):
         assert len(shared(numbered(0, 2 * PART)).probabilities) == 2 * PART
-    assert all(len(stream.parts) >= 3 for stream in streams)
+    assert [len(stream.parts) - had for stream, had in zip(streams, before, strict=True)] == [3, 3]
 
 
 def test_a_single_slice_or_stream_takes_no_thread(two):
@@ -111,7 +133,7 @@ def test_a_single_slice_or_stream_takes_no_thread(two):
     alone = Stream()
     only = Streams([alone])
     assert shared.several and not only.several
-    assert only.start(numbered(0, 9))().probabilities.ravel().tolist() == list(range(9))
+    assert values(only.start(numbered(0, 9))) == list(range(9))
     assert alone.parts == [list(range(9))]
     here = {threading.current_thread().name}
     assert alone.thread_names == here
@@ -129,7 +151,8 @@ def test_a_runtime_overlaps_batches_if_it_has_several_streams(tmp_path, runtime)
         with open_runtime(bundle, options) as run:
             assert isinstance(run, OverlappingRuntime)
             assert run.overlaps is (streams > 1)
-            expected = run(images)
-            begun = [run.start(images[first : first + 4]) for first in (0, 4, 8)]
-            found = np.concatenate([each().probabilities for each in begun])
+            batches = [images[first : first + 4] for first in (0, 4, 8)]
+            expected = [run(batch) for batch in batches]
+            begun = [run.start(batch) for batch in batches]
+            found = [each.result().probabilities for each in begun]
         np.testing.assert_array_equal(found, expected)

@@ -139,9 +139,12 @@ def changed(rng, data):
 
 def test_damaged_files_give_the_same_pixels_or_are_left_to_pillow():
     rng = np.random.default_rng(7)
-    sources = list(GREYS.values())
+    # Pillow hands 64 KB at a time to its decoder.
+    large = written(np.repeat(noise((400, 400))[..., None], 3, axis=2), quality=95)
+    assert len(large) > 1 << 16
+    sources = [*GREYS.values(), large]
     compared = 0
-    for number in range(1500):
+    for number in range(1000):
         data = changed(rng, sources[number % len(sources)])
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
@@ -158,4 +161,4 @@ def test_damaged_files_give_the_same_pixels_or_are_left_to_pillow():
             compared += 1
             np.testing.assert_array_equal(luma, luma_alone(data))
             assert not is_coloured_jpeg(data)
-    assert compared > 400
+    assert compared > 250
