@@ -4,8 +4,8 @@ Threads have files decoded and preprocessed ahead of the model, in decoder proce
 such, at most a window of them; the calling thread assembles batches and runs the model, during
 which the others go on. Where the runtime preprocesses on its device, files are only decoded. A
 runtime with several streams is given the next batch before it is done with one, if that is ready:
-streams seldom wait for the last of them, or for what is made of the results. One batch more is held
-in memory for it.
+streams seldom wait for the last of them, or for what is made of the results. Two batches more are
+held in memory for it, one in the model and one before it.
 """
 
 import contextlib
@@ -231,9 +231,11 @@ def classify_batches(
         if decoders is not None:
             decoders.release()
 
-    prepared = Prefetch(files, prepare, cancel, options.workers, batch_size, start)
     # A clock around a batch would show the time of two.
     start_next = None if wrap is not None or raw else _starting(runtime)
+    # When a batch has been taken, the one to begin after it must be ready already.
+    ahead = batch_size if start_next is None else 2 * batch_size
+    prepared = Prefetch(files, prepare, cancel, options.workers, ahead, start)
     begin = start_next or (lambda slices: Computed(steps.compute(slices)))
 
     def may_go_on() -> bool:

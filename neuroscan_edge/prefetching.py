@@ -65,8 +65,8 @@ class Prefetch:
         Called at the end, early or not: what is still being prepared is not wanted.
     workers : int
         Files that are prepared at the same time.
-    batch_size : int
-        Slices that are taken at once: about as many are ready before.
+    slices_ahead : int
+        About as many are ready before they are taken.
     start : Position
         Where to begin.
     """
@@ -77,12 +77,13 @@ class Prefetch:
         prepare: Callable[[Path], list[Prepared]],
         cancel: Callable[[], None],
         workers: int,
-        batch_size: int,
+        slices_ahead: int,
         start: Position = BEGINNING,
     ) -> None:
         self._prepare, self._cancel = prepare, cancel
         self._workers = workers
-        self._window, self._most_ready = workers + batch_size, max(_SLICES_AHEAD, 4 * batch_size)
+        self._window = workers + slices_ahead
+        self._most_ready = max(_SLICES_AHEAD, 4 * slices_ahead)
         self._waiting: deque[Future[list[Prepared]]] = deque()
         self._ready = _Count()
         self._left = 0

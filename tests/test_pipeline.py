@@ -217,6 +217,15 @@ def test_a_runtime_that_can_is_given_the_next_batch_before_it_is_done_with_one(s
     assert [each.to_json() for each in found] == [each.to_json() for each in expected]
 
 
+def test_the_next_batch_is_decoded_before_it_is_to_be_begun(scans, bundle):
+    """What is decoded while one batch is computed is the one after the next."""
+    runtime = OverlappingFake(start_s=0, delay_s=0.2)
+    list(classify_files(find_scans([scans]).files, bundle, runtime, PipelineOptions(4, 1)))
+    said = runtime.said
+    for number in (1, 2, 3):
+        assert said.index(f"begun {number + 1}") < said.index(f"done {number}")
+
+
 def test_what_is_slow_to_decode_holds_no_result_back(scans, bundle, monkeypatch):
     files = find_scans([scans]).files
     may_decode = threading.Event()
@@ -239,8 +248,8 @@ def test_an_error_on_the_way_to_the_next_batch_costs_none_that_was_begun(scans, 
     files = find_scans([scans]).files
 
     def broken() -> Iterator[Path]:
-        # Nine are asked for at first, and one more for each that is taken.
-        yield from files[:14]
+        # Thirteen are asked for at first, and one more for each that is taken.
+        yield from files[:18]
         raise OSError("the list of files is gone")
 
     runtime = OverlappingFake()
