@@ -21,11 +21,7 @@ from neuroscan_edge.grouping import Groups
 from neuroscan_edge.heatmaps import check_heatmap_folder, heatmap_folder
 from neuroscan_edge.loading import about_how_many, load_model
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.pipeline import (
-    MOST_WORKERS,
-    PipelineOptions,
-    classify_batches,
-)
+from neuroscan_edge.pipeline import MOST_WORKERS, PipelineOptions, classify_batches
 from neuroscan_edge.prefetching import Position
 from neuroscan_edge.results import FORMATS, Record
 from neuroscan_edge.results.arrangement import Arrangement, arranged

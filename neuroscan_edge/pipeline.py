@@ -101,7 +101,8 @@ class Steps:
         takes: the bytes that the graph reads, or a slice that its device preprocesses. Called from
         several threads.
     compute : callable
-        The runtime: N slices to all that it gives of them.
+        The runtime: N slices to all that it gives of them. Not called where a runtime that overlaps
+        batches is to start on them.
     conclude : callable
         A result from a row of probabilities or an error.
     """

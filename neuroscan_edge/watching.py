@@ -17,11 +17,7 @@ from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, st
 from neuroscan_edge.errors import EXIT_TERMINATED, NeuroScanError, UsageError
 from neuroscan_edge.loading import LoadedModel, load_model
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.pipeline import (
-    MOST_WORKERS,
-    PipelineOptions,
-    classify_batches,
-)
+from neuroscan_edge.pipeline import MOST_WORKERS, PipelineOptions, classify_batches
 from neuroscan_edge.prefetching import Position, StalledError
 from neuroscan_edge.results import result_format
 from neuroscan_edge.results.arrangement import Arrangement

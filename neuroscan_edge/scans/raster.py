@@ -193,7 +193,7 @@ def _read_page(
                 "in all: crop or downsample it"
             )
         if image.format == "JPEG" and image.mode == "RGB":
-            grey, coloured = _luma(image, data)
+            grey, coloured = _jpeg_to_grey(image, data)
         else:
             grey, coloured = _decoded_to_grey(image, page, data)
         return np.ascontiguousarray(_upright(grey, _orientation(image))), coloured
@@ -203,14 +203,14 @@ def _read_page(
         raise _corrupt(error) from error
 
 
-def _luma(image: "ImageFile", data: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
+def _jpeg_to_grey(image: "ImageFile", data: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
     """Return the luminance of a JPEG as it is stored, and whether there is colour besides.
 
     Decoding colour only to weigh it back would add rounding.
     """
-    luma = colourless_luma(data, *image.size)
-    if luma is not None:
-        return luma, False
+    plane = colourless_luma(data, *image.size)
+    if plane is not None:
+        return plane, False
     image.draft("L", image.size)
     image.load()
     return np.asarray(image), is_coloured_jpeg(data)

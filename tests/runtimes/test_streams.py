@@ -50,6 +50,15 @@ def values(pending: Pending) -> list[int]:
     return pending.result().probabilities.ravel().tolist()
 
 
+def held_up(streams: list[Stream], shared: Streams) -> Pending:
+    """Start on eight parts, of which every stream is at one until its gate opens."""
+    for stream in streams:
+        stream.gate.clear()
+    begun = shared.start(numbered(0, 8 * PART))
+    assert all(stream.entered.wait(WAIT_S) for stream in streams)
+    return begun
+
+
 @pytest.fixture
 def two():
     streams = [Stream(), Stream()]
@@ -88,10 +97,7 @@ def test_a_batch_is_begun_before_the_one_before_is_done(two):
 
 def test_closing_waits_for_what_is_computed_and_drops_the_rest(two):
     streams, shared = two
-    for stream in streams:
-        stream.gate.clear()
-    begun = shared.start(numbered(0, 8 * PART))
-    assert all(stream.entered.wait(WAIT_S) for stream in streams)
+    begun = held_up(streams, shared)
     closing = threading.Thread(target=shared.close)
     closing.start()
     while not begun._begun[-1].cancelled():
@@ -106,10 +112,7 @@ def test_closing_waits_for_what_is_computed_and_drops_the_rest(two):
 
 def test_what_is_cancelled_is_not_begun_and_the_next_batch_comes_at_once(two):
     streams, shared = two
-    for stream in streams:
-        stream.gate.clear()
-    dropped = shared.start(numbered(0, 8 * PART))
-    assert all(stream.entered.wait(WAIT_S) for stream in streams)
+    dropped = held_up(streams, shared)
     dropped.cancel()
     for stream in streams:
         stream.gate.set()
