@@ -11,7 +11,7 @@ held in memory for it, one in the model and one before it.
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,10 +222,12 @@ def classify_batches(
         decoders = None
     cancelled = threading.Event()
 
-    def prepare(path: Path) -> list[Prepared]:
+    def prepare(paths: Sequence[Path]) -> Iterable[list[Prepared]]:
         if decoders is not None:
-            return decoders.prepare(path, preparation, cancelled)
-        return list(prepare_file(path, preparation, steps.decode, steps.preprocess))
+            return decoders.prepare_several(paths, preparation, cancelled)
+        return (
+            list(prepare_file(path, preparation, steps.decode, steps.preprocess)) for path in paths
+        )
 
     def cancel() -> None:
         cancelled.set()

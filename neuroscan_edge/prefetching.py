@@ -5,7 +5,7 @@ However many files there are, and however many slices one of them holds, what wa
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -16,6 +16,9 @@ from neuroscan_edge.errors import NeuroScanError
 
 STALLED_IN_A_ROW = 3
 """Files that give no data in time, one after another, before a run takes the folder for gone."""
+
+_MOST_TOGETHER = 4
+"""Files that a worker is asked for at once; more would save nothing more."""
 
 _SLICES_AHEAD = 512
 """Slices that are ready beyond which no further file is begun: a file may hold a thousand."""
@@ -52,6 +55,9 @@ class Placed:
     after: Position
 
 
+_Group = Future[list[list[Prepared]]]
+
+
 class Prefetch:
     """Slices and errors of files, in order, while those after them are prepared: an iterator.
 
@@ -60,7 +66,8 @@ class Prefetch:
     files : iterable of Path
         Consumed as it is needed.
     prepare : callable
-        A file to its slices; called from several threads.
+        Files to the slices of each; called from several threads, with several files at once where
+        those before had one slice.
     cancel : callable
         Called at the end, early or not: what is still being prepared is not wanted.
     workers : int
@@ -74,17 +81,19 @@ class Prefetch:
     def __init__(
         self,
         files: Iterable[Path],
-        prepare: Callable[[Path], list[Prepared]],
+        prepare: Callable[[Sequence[Path]], Iterable[list[Prepared]]],
         cancel: Callable[[], None],
         workers: int,
         slices_ahead: int,
         start: Position = BEGINNING,
     ) -> None:
         self._prepare, self._cancel = prepare, cancel
-        self._workers = workers
-        self._window = workers + slices_ahead
+        self._workers, self._ahead = workers, slices_ahead
+        self._most_together = max(1, min(_MOST_TOGETHER, slices_ahead // workers))
+        self._together = 1
         self._most_ready = max(_SLICES_AHEAD, 4 * slices_ahead)
-        self._waiting: deque[Future[list[Prepared]]] = deque()
+        self._waiting: deque[_Group] = deque()
+        self._begun = 0
         self._ready = _Count()
         self._left = 0
         self._exhausted = False
@@ -103,14 +112,14 @@ class Prefetch:
     def has_ready(self, slices: int) -> bool:
         """Whether so many slices, or all that there still are, can be had without waiting."""
         count = self._left
-        for file in self._waiting:
+        for group in self._waiting:
             if count >= slices:
                 return True
-            if not file.done():
+            if not group.done():
                 return False
-            if file.exception() is not None:
+            if group.exception() is not None:
                 return True
-            count += _slices(file.result())
+            count += sum(map(_slices, group.result()))
         return count >= slices or self._exhausted
 
     def _all(self, source: Iterator[Path], start: Position) -> Generator[Placed, None, None]:
@@ -118,8 +127,8 @@ class Prefetch:
         if len(opening) < 2:
             self._exhausted = True
             # Nothing to decode ahead of: a thread would only add to its latency.
-            for path in opening:
-                yield from self._of_file(self._prepare(path), start)
+            for items in self._prepare(opening):
+                yield from self._of_file(items, start)
             return
         rest = chain(opening, source)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
@@ -128,10 +137,14 @@ class Prefetch:
                 self._begin(rest, pool)
                 if not self._waiting:
                     return
-                items = self._waiting.popleft().result()
-                yield from self._of_file(items, start)
-                self._ready.add(-len(items))
-                start = Position(start.files + 1)
+                group = self._waiting.popleft().result()
+                self._begun -= len(group)
+                for number, items in enumerate(group, 1):
+                    behind = sum(map(_slices, group[number:]))
+                    yield from self._of_file(items, start, behind)
+                    self._ready.add(-len(items))
+                    start = Position(start.files + 1)
+                    self._together = self._most_together if len(items) == 1 else 1
         finally:
             self._cancel()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -139,20 +152,28 @@ class Prefetch:
     def _begin(self, rest: Iterator[Path], pool: ThreadPoolExecutor) -> None:
         if self._waiting and self._ready.count > self._most_ready:
             return
-        free = self._window - len(self._waiting)
-        begun = [pool.submit(self._prepare_and_count, path) for path in islice(rest, free)]
-        self._waiting += begun
-        self._exhausted = len(begun) < free
+        window = self._workers * self._together + self._ahead
+        free = window - self._begun
+        if free < self._together:
+            return
+        paths = list(islice(rest, free))
+        self._begun += len(paths)
+        self._exhausted = len(paths) < free
+        for first in range(0, len(paths), self._together):
+            group = paths[first : first + self._together]
+            self._waiting.append(pool.submit(self._prepare_and_count, group))
 
-    def _prepare_and_count(self, path: Path) -> list[Prepared]:
-        items = self._prepare(path)
-        self._ready.add(len(items))
-        return items
+    def _prepare_and_count(self, paths: Sequence[Path]) -> list[list[Prepared]]:
+        prepared = []
+        for items in self._prepare(paths):
+            self._ready.add(len(items))
+            prepared.append(items)
+        return prepared
 
-    def _of_file(self, items: list[Prepared], start: Position) -> Iterator[Placed]:
-        """Place the items of one file, from where it is begun."""
+    def _of_file(self, items: list[Prepared], start: Position, behind: int = 0) -> Iterator[Placed]:
+        """Place the items of one file, from where it is begun; more slices are ready behind it."""
         last = len(items) - 1
-        self._left = _slices(items[start.rows :])
+        self._left = _slices(items[start.rows :]) + behind
         for index in range(start.rows, len(items)):
             item = items[index]
             self._left -= item.pixels is not None

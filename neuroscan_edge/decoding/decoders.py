@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,13 @@ from neuroscan_edge.decoding.messages import (
     Channel,
     MessageError,
     receive_prepared,
-    send_request,
+    send_requests,
 )
 from neuroscan_edge.decoding.nursing import Nursing, open_nursery
 from neuroscan_edge.decoding.orders import ABANDON, ANSWER, BURY, EXPECT_DICOM, ORDER, READY, START
 from neuroscan_edge.decoding.preparing import Preparation, Prepared, failure
 from neuroscan_edge.errors import NeuroScanError, SpecError
+from neuroscan_edge.scans import Limits
 
 DEFAULT_TIMEOUT_S = 60.0
 MEMORY_BYTES = 4 << 30
@@ -166,7 +168,7 @@ class Decoders:
             if cancelled.is_set():
                 break
             try:
-                return self._attempt(path, preparation, cancelled)
+                return next(self._attempt([path], preparation, cancelled))
             except _TimedOutError as late:
                 return [*late.done, self._late(path, late)]
             except _DiedError as died:
@@ -177,6 +179,40 @@ class Decoders:
                     )
                     return [*died.done, failure(path, len(died.done), reason)]
         return []
+
+    def prepare_several(
+        self,
+        paths: Sequence[Path],
+        preparation: Preparation,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[list[Prepared]]:
+        """Yield what `prepare` returns for each of several files, asking one process for all.
+
+        It answers those that are quick together: to wake it and a thread here for each costs some
+        percent of what decoding does. If it dies or a file takes too long, those without an answer
+        are prepared one by one: which of them did that is not known.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            The files.
+        preparation, cancelled
+            As for `prepare`.
+
+        Raises
+        ------
+        DecodersNotAvailableError
+            If no process can be started any more.
+        """
+        cancelled = cancelled or threading.Event()
+        answered = 0
+        if len(paths) > 1 and not cancelled.is_set():
+            with contextlib.suppress(_DiedError, _TimedOutError):
+                for items in self._attempt(paths, preparation, cancelled):
+                    answered += 1
+                    yield items
+        for path in paths[answered:]:
+            yield self.prepare(path, preparation, cancelled)
 
     def release(self) -> None:
         """End what is being decoded: threads that wait for it return at once."""
@@ -196,8 +232,8 @@ class Decoders:
         self._nursery.end()
 
     def _attempt(
-        self, path: Path, preparation: Preparation, cancelled: threading.Event
-    ) -> list[Prepared]:
+        self, paths: Sequence[Path], preparation: Preparation, cancelled: threading.Event
+    ) -> Generator[list[Prepared], None, None]:
         worker = self._take()
         done: list[Prepared] = []
         try:
@@ -206,12 +242,14 @@ class Decoders:
                 raise EOFError
             worker.channel.set_deadline(self.options.file_timeout_s or None)
             changed = None if worker.told == preparation else preparation
-            send_request(worker.channel, path, changed)
+            send_requests(worker.channel, paths, changed)
             worker.told = preparation
-            while (item := receive_prepared(worker.channel, preparation.limits)) is not None:
-                done.append(item)
-                if len(done) > preparation.limits.frames + 1:
-                    raise MessageError("more slices than a file may have")
+            for _ in paths[1:]:
+                self._receive(worker.channel, preparation.limits, done)
+                yield done
+                done = []
+                worker.channel.set_deadline(self.options.file_timeout_s or None)
+            self._receive(worker.channel, preparation.limits, done)
         except TimeoutError:
             stalled = _sleeps(worker.process)
             self._drop(worker)
@@ -227,7 +265,16 @@ class Decoders:
         with self._lock:
             self._busy.discard(worker)
             self._idle.append(worker)
-        return done
+        # The last only now: who takes it may not ask for more.
+        yield done
+
+    @staticmethod
+    def _receive(channel: Channel, limits: Limits, done: list[Prepared]) -> None:
+        """Add a file's slices to those that are done."""
+        while (item := receive_prepared(channel, limits)) is not None:
+            done.append(item)
+            if len(done) > limits.frames + 1:
+                raise MessageError("more slices than a file may have")
 
     def _late(self, path: Path, late: _TimedOutError) -> Prepared:
         what = "gave no data" if late.stalled else "was not decoded"

@@ -27,6 +27,7 @@ from neuroscan_edge.spec import MAX_SIDE, Preprocessing
 _LENGTH = struct.Struct("<I")
 _HEADER_LIMIT_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 17
+_HELD_BYTES = 1 << 18
 
 _UIDS = tuple(each.name for each in fields(DicomUids))
 
@@ -51,19 +52,37 @@ class Channel:
         # What was received and not yet read: a slice comes in one piece, with its header.
         self._buffer = bytearray(_BUFFER_BYTES)
         self._ahead = memoryview(b"")
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._deadline: float | None = None
 
     def set_deadline(self, seconds: float | None) -> None:
         """Let every receipt from now on fail with TimeoutError after this time; None waits."""
         self._deadline = None if seconds is None else time.monotonic() + seconds
 
-    def send(self, header: Mapping[str, Any], arrays: Sequence[_UInt8] = ()) -> None:
-        """Send a header and C-contiguous arrays."""
+    def send(
+        self, header: Mapping[str, Any], arrays: Sequence[_UInt8] = (), *, hold: bool = False
+    ) -> None:
+        """Send a header and C-contiguous arrays, or hold them to go with what is sent next.
+
+        Every piece that is sent wakes the other side. Once some hundred kilobytes are held, all is
+        sent.
+        """
         text = json.dumps(header, separators=(",", ":")).encode()
-        # At once: every piece would wake the other side.
         pieces = [_LENGTH.pack(len(text)), text, *(array.tobytes() for array in arrays)]
+        self._held += pieces
+        self._held_bytes += sum(map(len, pieces))
+        if hold and self._held_bytes < _HELD_BYTES:
+            return
+        data = b"".join(self._held)
+        self._held.clear()
+        self._held_bytes = 0
         self._end.settimeout(self._remaining())
-        self._end.sendall(b"".join(pieces))
+        self._end.sendall(data)
+
+    def has_next(self) -> bool:
+        """Whether a message has come already, or begun to, after those that were received."""
+        return len(self._ahead) > 0
 
     def receive(self) -> Any:
         """Return the next header.
@@ -135,8 +154,14 @@ class Channel:
         return max(self._deadline - time.monotonic(), 1e-3)
 
 
-def send_request(channel: Channel, path: Path, preparation: Preparation | None) -> None:
-    """Ask for a file's slices; None prepares them as those of the file before."""
+def send_requests(channel: Channel, paths: Sequence[Path], preparation: Preparation | None) -> None:
+    """Ask for the slices of files; None prepares them as those of the file before."""
+    for number, path in enumerate(paths, 1):
+        header = _request(path, preparation if number == 1 else None)
+        channel.send(header, hold=number < len(paths))
+
+
+def _request(path: Path, preparation: Preparation | None) -> dict[str, Any]:
     header: dict[str, Any] = {"path": str(path)}
     if preparation is not None:
         header["preparation"] = {
@@ -146,7 +171,7 @@ def send_request(channel: Channel, path: Path, preparation: Preparation | None) 
             "keep_original": preparation.keep_original,
             "quality": preparation.quality.to_json(),
         }
-    channel.send(header)
+    return header
 
 
 def receive_request(channel: Channel) -> tuple[Path, Preparation | None]:
@@ -165,7 +190,7 @@ def receive_request(channel: Channel) -> tuple[Path, Preparation | None]:
     return path, preparation
 
 
-def send_prepared(channel: Channel, item: Prepared) -> None:
+def send_prepared(channel: Channel, item: Prepared, *, hold: bool = False) -> None:
     """Hand over a slice or an error."""
     arrays = [
         None if each is None else np.ascontiguousarray(each)
@@ -179,12 +204,13 @@ def send_prepared(channel: Channel, item: Prepared) -> None:
             "shapes": [None if each is None else each.shape for each in arrays],
         },
         [each for each in arrays if each is not None and each.size],
+        hold=hold,
     )
 
 
-def send_end(channel: Channel) -> None:
+def send_end(channel: Channel, *, hold: bool = False) -> None:
     """Say that the file is done."""
-    channel.send({"end": True})
+    channel.send({"end": True}, hold=hold)
 
 
 def receive_prepared(channel: Channel, limits: Limits) -> Prepared | None:

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 
 import cv2
@@ -21,6 +22,9 @@ from neuroscan_edge.decoding.messages import (
 from neuroscan_edge.decoding.preparing import Decode, Preparation, Preprocess, prepare_file
 
 _PR_SET_PDEATHSIG = 1
+
+_QUICK_S = 0.02
+"""What took longer is answered at once: the next file may take as long."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 << 20
@@ -75,9 +79,11 @@ def work(end: socket.socket, decode: Decode) -> None:
             preparation, preprocess = changed, changed.preprocessor()
         if preparation is None or preprocess is None:
             raise MessageError("a first request that does not say how to prepare")
+        # The answer can go with that to the next file that is asked for.
+        hold, began = channel.has_next(), time.monotonic()
         for item in prepare_file(path, preparation, decode, preprocess):
-            send_prepared(channel, item)
-        send_end(channel)
+            send_prepared(channel, item, hold=hold)
+        send_end(channel, hold=hold and time.monotonic() - began < _QUICK_S)
 
 
 def _keep_memory() -> None:

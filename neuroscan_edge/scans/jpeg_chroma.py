@@ -8,11 +8,13 @@ data after the headers are, such a table can only say zero.
 from dataclasses import dataclass
 
 from neuroscan_edge.errors import CorruptScanError
-from neuroscan_edge.scans.jpeg_markers import segments
+from neuroscan_edge.scans.jpeg_markers import Frame, segments
 
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
 _OTHER_FRAMES = frozenset({0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})
 _TABLES, _SCAN, _ADOBE = 0xC4, 0xDA, 0xEE
+# JFIF's, quantisation, restart interval, comment.
+_WITHOUT_MEANING = frozenset({0xE0, 0xDB, 0xDD, 0xFE})
 _YCBCR = (1, 2, 3)
 """Component numbers of JFIF; with others, libraries differ in what they take for colour."""
 
@@ -30,10 +32,17 @@ class ChromaHeaders:
         scan; else 0.
     no_chroma : bool
         Whether it is grey besides, whatever those data are.
+    rows, columns : int
+        Size in pixels.
+    nothing_else : bool
+        Whether all else is for decoding: no EXIF, which may turn it, no further images.
     """
 
     only_scan_at: int = 0
     no_chroma: bool = False
+    rows: int = 0
+    columns: int = 0
+    nothing_else: bool = False
 
 
 _NOTHING = ChromaHeaders()
@@ -48,18 +57,22 @@ def chroma_headers(stream: bytes) -> ChromaHeaders:
         The whole file.
     """
     tables: dict[int, bytes] = {}
-    ycbcr = False
+    frame: Frame | None = None
+    nothing_else = True
     try:
         for marker, body, end in segments(stream):
             if marker == _TABLES:
                 tables |= _huffman_tables(body)
             elif marker in _SEQUENTIAL:
-                ycbcr = tuple(body[6::3]) == _YCBCR
+                frame = Frame.parse(body) if tuple(body[6::3]) == _YCBCR else None
             elif marker in _OTHER_FRAMES or (marker == _ADOBE and _is_adobe_rgb(body)):
                 # Progressive: later scans bring tables of their own.
                 return _NOTHING
-            elif marker == _SCAN and ycbcr and _has_all_components(body):
-                return ChromaHeaders(end, _codes_only_zero(body, tables))
+            elif marker == _SCAN and frame is not None and _has_all_components(body):
+                no_chroma = _codes_only_zero(body, tables)
+                return ChromaHeaders(end, no_chroma, frame.rows, frame.columns, nothing_else)
+            else:
+                nothing_else = nothing_else and marker in _WITHOUT_MEANING
     except CorruptScanError:
         # Decoders pass over more than this does.
         return _NOTHING

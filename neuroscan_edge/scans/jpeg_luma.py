@@ -23,28 +23,31 @@ _MOST_PIXELS = 1 << 22
 """More are decoded to luminance alone: three channels of them would leave every cache."""
 
 
-def colourless_luma(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8] | None:
+def colourless_luma(data: bytes, most_pixels: int) -> npt.NDArray[np.uint8] | None:
     """Return the luminance, (H, W) uint8, of a JPEG without colour, or None.
 
-    None if a pixel is in colour, if the headers show already that none can be, or if it is not sure
-    that a decoder writes every pixel.
+    None if a pixel is in colour, if the headers show already that none can be, if they hold more
+    than decoding takes, or if it is not sure that a decoder writes every pixel.
 
     Parameters
     ----------
     data : bytes
         The whole file.
-    width, height : int
-        What its header says.
+    most_pixels : int
+        An image of more is not decoded.
     """
     headers = chroma_headers(data)
-    if headers.no_chroma or width * height > _MOST_PIXELS or not _is_whole(data, headers):
+    pixels_in_all = headers.rows * headers.columns
+    if headers.no_chroma or not headers.nothing_else or not _is_whole(data, headers):
+        return None
+    if pixels_in_all > min(most_pixels, _MOST_PIXELS):
         return None
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
-    if pixels is None or pixels.shape != (height, width, 3):
+    if pixels is None or pixels.shape != (headers.rows, headers.columns, 3):
         return None
     blue, green, red = cv2.split(pixels)
     if cv2.norm(blue, green, cv2.NORM_INF) or cv2.norm(green, red, cv2.NORM_INF):

@@ -141,10 +141,11 @@ def measure(pixels: npt.NDArray[np.uint8]) -> PixelMeasures:
     step_down, step_right = -(-rows // _SAMPLES_A_SIDE), -(-columns // _SAMPLES_A_SIDE)
     sample = np.ascontiguousarray(pixels[::step_down, ::step_right])
     coarse = cv2.resize(sample, (_COARSE_SIDE, _COARSE_SIDE), interpolation=cv2.INTER_AREA)
+    _, deviation = cv2.meanStdDev(coarse)
     foreground = int(np.count_nonzero(sample > FOREGROUND_LEVEL))
     saturated = int(np.count_nonzero(sample >= SATURATED_LEVEL))
     return PixelMeasures(
         side_px=min(rows, columns),
-        contrast=float(coarse.std()),
+        contrast=float(deviation[0, 0]),
         saturated=saturated / max(foreground, 1),
     )

@@ -1,7 +1,8 @@
 """Raster files: PNG, JPEG, TIFF, BMP and WebP, 8 and 16 bit, grey, RGB, RGBA and palette.
 
 Pillow reads the header, so that size is judged before anything is allocated, and it refuses
-truncated data where OpenCV would return a half-grey image.
+truncated data where OpenCV would return a half-grey image. Only the commonest JPEG of a grey slice,
+which holds nothing else and is seen to be whole, never comes to it.
 """
 
 import io
@@ -91,6 +92,10 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanF
         If the image is of a mode that has no stated grey rule.
     """
     _check_cost(data, limits)
+    plane = colourless_luma(data, limits.image_pixels)
+    if plane is not None:
+        yield Scan(plane, Provenance(path), SourceFacts(colour=False))
+        return
     try:
         with quiet:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -208,9 +213,6 @@ def _jpeg_to_grey(image: "ImageFile", data: bytes) -> tuple[npt.NDArray[np.uint8
 
     Decoding colour only to weigh it back would add rounding.
     """
-    plane = colourless_luma(data, *image.size)
-    if plane is not None:
-        return plane, False
     image.draft("L", image.size)
     image.load()
     return np.asarray(image), is_coloured_jpeg(data)

@@ -24,6 +24,7 @@ from neuroscan_edge.decoding import (
     ready_decoders,
     start_decoders,
 )
+from neuroscan_edge.decoding.messages import Channel
 from neuroscan_edge.decoding.preparing import prepare_file
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.pipeline import (
@@ -78,9 +79,10 @@ def wait_for(condition, seconds: float = 10.0) -> bool:
     return True
 
 
+@pytest.mark.parametrize("together", [1, 4])
 @pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_process_prepares_as_this_one_does(scans, tmp_path, raw, keep):
+def test_a_process_prepares_as_this_one_does(scans, tmp_path, raw, keep, together):
     ramp = np.arange(50 * 42, dtype=np.uint32).reshape(50, 42) // 9
     pages = [Image.fromarray(ramp[:, : 40 + each].astype(np.uint8)) for each in range(3)]
     pages[0].save(scans / "pages.tiff", save_all=True, append_images=pages[1:])
@@ -89,8 +91,12 @@ def test_a_process_prepares_as_this_one_does(scans, tmp_path, raw, keep):
     preparation = replace(PREPARATION, raw=raw, keep_original=keep)
     preprocess = preparation.preprocessor()
     with Decoders() as there:
-        for path in files:
-            found = there.prepare(path, preparation)
+        answers = [
+            found
+            for first in range(0, len(files), together)
+            for found in there.prepare_several(files[first : first + together], preparation)
+        ]
+        for path, found in zip(files, answers, strict=True):
             right = list(prepare_file(path, preparation, read_scans, preprocess))
             assert found and len(found) == len(right)
             for one, other in zip(found, right, strict=True):
@@ -101,7 +107,7 @@ def test_a_process_prepares_as_this_one_does(scans, tmp_path, raw, keep):
                 assert (one.original is None) == (not keep or one.pixels is None)
 
 
-@pytest.mark.parametrize(
+DEEDS = pytest.mark.parametrize(
     ("deed", "reason"),
     [
         ("segfault", "crashed: the decoder process died of SIGSEGV, twice"),
@@ -115,6 +121,9 @@ def test_a_process_prepares_as_this_one_does(scans, tmp_path, raw, keep):
         ("waits", "timeout: the file gave no data in 0.5 s"),
     ],
 )
+
+
+@DEEDS
 def test_what_a_file_does_to_its_decoder_is_its_row_and_nobody_elses(
     scans, bundle, tmp_path, deed, reason
 ):
@@ -128,6 +137,58 @@ def test_what_a_file_does_to_its_decoder_is_its_row_and_nobody_elses(
     assert results[3].error.startswith(reason)
     assert "DOE" not in results[3].error
     assert [result.error for result in results if result is not results[3]] == [None] * 6
+
+
+@DEEDS
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_nor_that_of_those_that_a_process_is_asked_for_with_it(tmp_path, deed, reason, place):
+    files = [named(tmp_path, f"good-{index}") for index in range(3)]
+    files.insert(place, named(tmp_path, f"{deed}-1"))
+    with decoders(file_timeout_s=0.5) as there:
+        answers = list(there.prepare_several(files, PREPARATION))
+        assert there.prepare(files[place - 1], PREPARATION)[0].error is None
+    assert [items[0].provenance.path for items in answers] == list(map(str, files))
+    errors = [item.error for (item,) in answers]
+    assert errors.pop(place).startswith(reason)
+    assert errors == [None] * 3
+
+
+def test_quick_files_are_answered_together(tmp_path, monkeypatch):
+    receipts = 0
+    receive = Channel._receive_into
+
+    def counted(channel, buffer):
+        nonlocal receipts
+        receipts += 1
+        return receive(channel, buffer)
+
+    files = [named(tmp_path, f"good-{index}") for index in range(8)]
+    with decoders() as there:
+        there.prepare(files[0], PREPARATION)
+        monkeypatch.setattr(Channel, "_receive_into", counted)
+        assert len(list(there.prepare_several(files, PREPARATION))) == 8
+    # The last file's slice and its end are two.
+    assert receipts < 5
+
+
+def test_a_slow_file_is_answered_before_the_next(tmp_path):
+    files = [named(tmp_path, name) for name in ("naps-1", "waits-1")]
+    with decoders(file_timeout_s=60) as there:
+        answers = there.prepare_several(files, PREPARATION)
+        started = time.monotonic()
+        assert next(answers)[0].error is None
+        assert time.monotonic() - started < 20
+        # Nobody wants the second: its process goes, and another serves.
+        answers.close()
+        assert there.prepare(files[0], PREPARATION)[0].error is None
+
+
+def test_what_is_not_wanted_any_more_is_not_begun(tmp_path):
+    cancelled = threading.Event()
+    files = [named(tmp_path, f"waits-{index}") for index in range(3)]
+    with decoders(file_timeout_s=0) as there:
+        threading.Timer(0.3, lambda: (cancelled.set(), there.release())).start()
+        assert list(there.prepare_several(files, PREPARATION, cancelled)) == [[], [], []]
 
 
 def test_a_decoder_that_is_killed_by_accident_costs_nothing(tmp_path):

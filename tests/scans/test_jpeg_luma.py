@@ -2,12 +2,13 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from cases import encoded, noise
 from PIL import Image
 
-from neuroscan_edge.errors import CorruptScanError
+from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError
 from neuroscan_edge.scans import Limits, jpeg_luma, raster
 from neuroscan_edge.scans.colour import is_coloured_jpeg
 from neuroscan_edge.scans.jpeg_luma import colourless_luma
@@ -15,6 +16,7 @@ from neuroscan_edge.scans.raster import _DECODER_ERRORS as DECODER_ERRORS
 from neuroscan_edge.scans.raster import read_raster
 
 WIDTH, HEIGHT = 121, 90
+MOST_PIXELS = 1 << 20
 LEVELS = noise((HEIGHT, WIDTH)) // 3 + np.arange(WIDTH, dtype=np.uint8)
 GREY = np.repeat(LEVELS[..., None], 3, axis=2)
 COLOURED = GREY.copy()
@@ -50,6 +52,9 @@ OTHERS = {
     "bytes after the end": written() + b"\0",
     "a second end": written()[:-2] + b"\xff\xd9\xff\xd9",
     "a comment within the scan": written()[:-60] + b"\xff\xfe\0\4ab" + written()[-60:],
+    "turned": written(exif=b"Exif\0\0" + Image.Exif().tobytes()),
+    "with a profile": written(icc_profile=bytes(64)),
+    "several images": encoded(GREY, "MPO", save_all=True, append_images=[Image.fromarray(GREY)]),
     "four channels": encoded(Image.fromarray(GREY).convert("CMYK"), "JPEG"),
     "no JPEG": b"\x89PNG\r\n\x1a\n" + bytes(40),
     "nothing": b"",
@@ -58,25 +63,34 @@ OTHERS = {
 
 @pytest.mark.parametrize("data", GREYS.values(), ids=GREYS.keys())
 def test_it_is_what_decoding_the_luminance_alone_gives(data):
-    np.testing.assert_array_equal(colourless_luma(data, WIDTH, HEIGHT), luma_alone(data))
+    np.testing.assert_array_equal(colourless_luma(data, MOST_PIXELS), luma_alone(data))
 
 
 @pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS.keys())
 def test_where_anything_is_unsure_there_is_none(data):
-    assert colourless_luma(data, WIDTH, HEIGHT) is None
+    assert colourless_luma(data, MOST_PIXELS) is None
 
 
 def test_a_single_block_in_colour_is_seen():
     spot = GREY.copy()
     spot[:8, :8, 2] = np.maximum(spot[:8, :8, 2], 12) - 12
-    assert colourless_luma(written(spot, subsampling=0, quality=95), WIDTH, HEIGHT) is None
+    assert colourless_luma(written(spot, subsampling=0, quality=95), MOST_PIXELS) is None
 
 
-def test_another_size_than_the_header_says_or_a_huge_one_is_left_to_pillow(monkeypatch):
+def test_a_large_one_is_left_to_pillow_which_refuses_what_is_too_large(monkeypatch):
     data = written()
-    assert colourless_luma(data, WIDTH + 1, HEIGHT) is None
+    assert colourless_luma(data, WIDTH * HEIGHT) is not None
+    assert colourless_luma(data, WIDTH * HEIGHT - 1) is None
+    with pytest.raises(ScanTooLargeError):
+        list(read_raster(data, "a.jpg", Limits(image_pixels=WIDTH * HEIGHT - 1)))
     monkeypatch.setattr(jpeg_luma, "_MOST_PIXELS", WIDTH * HEIGHT - 1)
-    assert colourless_luma(data, WIDTH, HEIGHT) is None
+    assert colourless_luma(data, MOST_PIXELS) is None
+
+
+def test_another_size_than_the_header_says_is_left_to_pillow(monkeypatch):
+    smaller = cv2.imdecode(np.frombuffer(written(), np.uint8), cv2.IMREAD_COLOR)[:-1]
+    monkeypatch.setattr(jpeg_luma.cv2, "imdecode", lambda *given: smaller)
+    assert colourless_luma(written(), MOST_PIXELS) is None
 
 
 def refuse(*given):
@@ -88,16 +102,17 @@ def test_what_opencv_does_not_decode_pillow_does(monkeypatch, decode):
     data = written()
     (expected,) = read_raster(data, "a.jpg", Limits())
     monkeypatch.setattr(jpeg_luma.cv2, "imdecode", decode)
-    assert colourless_luma(data, WIDTH, HEIGHT) is None
+    assert colourless_luma(data, MOST_PIXELS) is None
     (found,) = read_raster(data, "a.jpg", Limits())
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     assert found.facts == expected.facts and not found.facts.colour
 
 
 def test_a_grey_file_is_decoded_once(monkeypatch):
-    monkeypatch.setattr(raster, "is_coloured_jpeg", lambda data: pytest.fail("decoded again"))
+    expected = luma_alone(written())
+    monkeypatch.setattr(raster.Image, "open", lambda *given, **more: pytest.fail("opened again"))
     (scan,) = read_raster(written(), "a.jpg", Limits())
-    np.testing.assert_array_equal(scan.pixels, luma_alone(written()))
+    np.testing.assert_array_equal(scan.pixels, expected)
 
 
 def test_it_is_turned_upright_as_any_other():
@@ -110,12 +125,12 @@ def test_it_is_turned_upright_as_any_other():
 def test_a_cut_file_is_refused_though_its_end_was_put_back():
     """Cut within an embedded thumbnail, it ends as a whole file does."""
     thumbnail = written(GREY[:16, :16])
-    body = b"Exif\0\0" + thumbnail
-    marker = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    body = b"JFXX\0\x10" + thumbnail
+    marker = b"\xff\xe0" + (len(body) + 2).to_bytes(2, "big") + body
     whole = written()[:2] + marker + written()[2:]
-    assert colourless_luma(whole, WIDTH, HEIGHT) is not None
+    assert colourless_luma(whole, MOST_PIXELS) is not None
     cut = whole[: 2 + len(marker)]
-    assert cut.endswith(b"\xff\xd9") and colourless_luma(cut, WIDTH, HEIGHT) is None
+    assert cut.endswith(b"\xff\xd9") and colourless_luma(cut, MOST_PIXELS) is None
     with pytest.raises(CorruptScanError):
         list(read_raster(cut, "a.jpg", Limits()))
 
@@ -148,15 +163,15 @@ def test_damaged_files_give_the_same_pixels_or_are_left_to_pillow():
         data = changed(rng, sources[number % len(sources)])
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-                mode, (width, height) = image.mode, image.size
+                size = image.size if image.mode == "RGB" else (1, 1)
         except DECODER_ERRORS:
-            continue
-        if mode != "RGB" or width * height > 1 << 20:
+            size = 1, 1
+        if size[0] * size[1] > MOST_PIXELS:
             continue
         # What OpenCV does not write would be this.
-        left_behind = np.full((height, width, 3), 77, np.uint8)
+        left_behind = np.full((*size[::-1], 3), 77, np.uint8)
         del left_behind
-        luma = colourless_luma(data, width, height)
+        luma = colourless_luma(data, MOST_PIXELS)
         if luma is not None:
             compared += 1
             np.testing.assert_array_equal(luma, luma_alone(data))
