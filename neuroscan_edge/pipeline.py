@@ -24,6 +24,7 @@ from neuroscan_edge.decoding.preparing import Decode, Preprocess, prepare_file
 from neuroscan_edge.errors import NeuroScanError, SpecError
 from neuroscan_edge.prefetching import (
     BEGINNING,
+    MOST_TOGETHER,
     Placed,
     Position,
     Prefetch,
@@ -238,7 +239,8 @@ def classify_batches(
     start_next = None if wrap is not None or raw else _starting(runtime)
     # When a batch has been taken, the one to begin after it must be ready already.
     ahead = batch_size if start_next is None else 2 * batch_size
-    prepared = Prefetch(files, prepare, cancel, options.workers, ahead, start)
+    together = 1 if decoders is None else MOST_TOGETHER
+    prepared = Prefetch(files, prepare, cancel, options.workers, ahead, start, together)
     begin = start_next or (lambda slices: Computed(steps.compute(slices)))
 
     def may_go_on() -> bool:

@@ -4,6 +4,7 @@ However many files there are, and however many slices one of them holds, what wa
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,11 +18,15 @@ from neuroscan_edge.errors import NeuroScanError
 STALLED_IN_A_ROW = 3
 """Files that give no data in time, one after another, before a run takes the folder for gone."""
 
-_MOST_TOGETHER = 4
-"""Files that a worker is asked for at once; more would save nothing more."""
+MOST_TOGETHER = 4
+"""Files that a decoder process is asked for at once; more would save nothing more."""
+
+_QUICK_S = 0.02
+"""A file that takes longer is not asked for with others: they would wait for it, and what it costs
+to ask for each is little beside that."""
 
 _SLICES_AHEAD = 512
-"""Slices that are ready beyond which no further file is begun: a file may hold a thousand."""
+"""Slices that are ready beyond which no further file is asked for: one may hold a thousand."""
 
 
 class StalledError(NeuroScanError):
@@ -55,7 +60,26 @@ class Placed:
     after: Position
 
 
-_Group = Future[list[list[Prepared]]]
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The slices of each of the files that were prepared, and how long they took in all."""
+
+    files: list[list[Prepared]]
+    time_s: float
+
+    @property
+    def was_quick(self) -> bool:
+        """Whether the files were single slices without fault, and took little time."""
+        single = all(len(items) == 1 and items[0].error is None for items in self.files)
+        return single and self.time_s < _QUICK_S * len(self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Files that a worker is asked for at once."""
+
+    paths: Sequence[Path]
+    answer: Future[_Answer]
 
 
 class Prefetch:
@@ -66,8 +90,8 @@ class Prefetch:
     files : iterable of Path
         Consumed as it is needed.
     prepare : callable
-        Files to the slices of each; called from several threads, with several files at once where
-        those before had one slice.
+        Files to the slices of each; called from several threads. If it stops before the last of
+        several, the rest is asked for one by one.
     cancel : callable
         Called at the end, early or not: what is still being prepared is not wanted.
     workers : int
@@ -76,6 +100,8 @@ class Prefetch:
         About as many are ready before they are taken.
     start : Position
         Where to begin.
+    most_together : int
+        Files to ask for at once where those before were single slices and quick.
     """
 
     def __init__(
@@ -86,10 +112,11 @@ class Prefetch:
         workers: int,
         slices_ahead: int,
         start: Position = BEGINNING,
+        most_together: int = 1,
     ) -> None:
         self._prepare, self._cancel = prepare, cancel
         self._workers, self._ahead = workers, slices_ahead
-        self._most_together = max(1, min(_MOST_TOGETHER, slices_ahead // workers))
+        self._most_together = max(1, min(most_together, slices_ahead // workers))
         self._together = 1
         self._most_ready = max(_SLICES_AHEAD, 4 * slices_ahead)
         self._waiting: deque[_Group] = deque()
@@ -115,11 +142,14 @@ class Prefetch:
         for group in self._waiting:
             if count >= slices:
                 return True
-            if not group.done():
+            if not group.answer.done():
                 return False
-            if group.exception() is not None:
+            if group.answer.exception() is not None:
                 return True
-            count += sum(map(_slices, group.result()))
+            files = group.answer.result().files
+            count += sum(map(_slices, files))
+            if len(files) < len(group.paths):
+                return count >= slices
         return count >= slices or self._exhausted
 
     def _all(self, source: Iterator[Path], start: Position) -> Generator[Placed, None, None]:
@@ -127,7 +157,8 @@ class Prefetch:
         if len(opening) < 2:
             self._exhausted = True
             # Nothing to decode ahead of: a thread would only add to its latency.
-            for items in self._prepare(opening):
+            for path in opening:
+                (items,) = self._prepare([path])
                 yield from self._of_file(items, start)
             return
         rest = chain(opening, source)
@@ -137,14 +168,18 @@ class Prefetch:
                 self._begin(rest, pool)
                 if not self._waiting:
                     return
-                group = self._waiting.popleft().result()
-                self._begun -= len(group)
-                for number, items in enumerate(group, 1):
-                    behind = sum(map(_slices, group[number:]))
+                group = self._waiting.popleft()
+                answer = group.answer.result()
+                files = answer.files
+                self._together = self._most_together if answer.was_quick else 1
+                self._begun -= len(files)
+                left_out = [self._submit([path], pool) for path in group.paths[len(files) :]]
+                self._waiting.extendleft(reversed(left_out))
+                for number, items in enumerate(files, 1):
+                    behind = sum(map(_slices, files[number:]))
                     yield from self._of_file(items, start, behind)
                     self._ready.add(-len(items))
                     start = Position(start.files + 1)
-                    self._together = self._most_together if len(items) == 1 else 1
         finally:
             self._cancel()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -160,15 +195,18 @@ class Prefetch:
         self._begun += len(paths)
         self._exhausted = len(paths) < free
         for first in range(0, len(paths), self._together):
-            group = paths[first : first + self._together]
-            self._waiting.append(pool.submit(self._prepare_and_count, group))
+            self._waiting.append(self._submit(paths[first : first + self._together], pool))
 
-    def _prepare_and_count(self, paths: Sequence[Path]) -> list[list[Prepared]]:
-        prepared = []
+    def _submit(self, paths: Sequence[Path], pool: ThreadPoolExecutor) -> _Group:
+        return _Group(paths, pool.submit(self._prepare_and_count, paths))
+
+    def _prepare_and_count(self, paths: Sequence[Path]) -> _Answer:
+        began = time.monotonic()
+        files = []
         for items in self._prepare(paths):
             self._ready.add(len(items))
-            prepared.append(items)
-        return prepared
+            files.append(items)
+        return _Answer(files, time.monotonic() - began)
 
     def _of_file(self, items: list[Prepared], start: Position, behind: int = 0) -> Iterator[Placed]:
         """Place the items of one file, from where it is begun; more slices are ready behind it."""

@@ -2,17 +2,25 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from neuroscan_edge import prefetching
 from neuroscan_edge.decoding import Prepared
 from neuroscan_edge.prefetching import Position, Prefetch
 from neuroscan_edge.scans import Provenance
 
 PIXELS = np.zeros((2, 2), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """However busy this machine is."""
+    monkeypatch.setattr(prefetching, "_QUICK_S", 60.0)
 
 
 class Preparing:
@@ -22,12 +30,26 @@ class Preparing:
     ----------
     fails_at, waits_at : str
         The name of a file that raises, and of one that waits until it `may_go_on`.
+    stops_at : sequence of str
+        Names of files that are answered only alone.
+    error : str
+        Of every slice.
+    delay_s : float
+        Before every file.
     """
 
-    def __init__(self, fails_at: str = "", waits_at: str = "") -> None:
+    def __init__(
+        self,
+        fails_at: str = "",
+        waits_at: str = "",
+        stops_at: Sequence[str] = (),
+        error: str = "",
+        delay_s: float = 0,
+    ) -> None:
         self.groups: list[list[str]] = []
         self.may_go_on = threading.Event()
-        self._fails_at, self._waits_at = fails_at, waits_at
+        self._fails_at, self._waits_at, self._stops_at = fails_at, waits_at, stops_at
+        self.error, self._delay_s = error or None, delay_s
         self._lock = threading.Lock()
 
     def __call__(self, paths: Sequence[Path]) -> Iterator[list[Prepared]]:
@@ -38,14 +60,20 @@ class Preparing:
                 raise OSError(path.name)
             if path.name == self._waits_at:
                 assert self.may_go_on.wait(20)
+            if path.name in self._stops_at and len(paths) > 1:
+                return
+            time.sleep(self._delay_s)
             slices = int(path.suffix[1:] or 1)
-            yield [Prepared(Provenance(str(path), frame), PIXELS) for frame in range(slices)]
+            yield [
+                Prepared(Provenance(str(path), frame), PIXELS, self.error)
+                for frame in range(slices)
+            ]
 
 
 def prefetch(
-    names: Iterable[str], prepare: Preparing, workers: int = 1, ahead: int = 8
+    names: Iterable[str], prepare: Preparing, workers: int = 1, ahead: int = 8, together: int = 4
 ) -> Prefetch:
-    return Prefetch(map(Path, names), prepare, lambda: None, workers, ahead)
+    return Prefetch(map(Path, names), prepare, lambda: None, workers, ahead, most_together=together)
 
 
 def names(count: int) -> list[str]:
@@ -81,10 +109,42 @@ def test_a_group_leaves_work_for_every_worker(workers, ahead, most):
     assert max(map(len, prepare.groups)) == most
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_files_start_no_thread(count):
+    prepare = Preparing()
+    prefetched = prefetch(names(count), prepare)
+    threads = threading.active_count()
+    assert [each.after for each in prefetched] == [Position(1)] * count
+    assert threading.active_count() == threads
+    assert prepare.groups == [[name] for name in names(count)]
+
+
+def test_unless_asked_to_none_are():
+    prepare = Preparing()
+    list(prefetch(names(60), prepare, together=1))
+    assert set(map(len, prepare.groups)) == {1}
+
+
 def test_files_of_several_slices_are_begun_one_by_one():
     prepare = Preparing()
     list(prefetch([f"{name}.3" for name in names(60)], prepare))
     assert set(map(len, prepare.groups)) == {1}
+
+
+@pytest.mark.parametrize("prepare", [Preparing(error="timeout: x"), Preparing(delay_s=0.004)])
+def test_so_are_faulty_and_slow_ones(prepare, monkeypatch):
+    if not prepare.error:
+        monkeypatch.setattr(prefetching, "_QUICK_S", 0.002)
+    assert len(list(prefetch(names(60), prepare))) == 60
+    assert set(map(len, prepare.groups)) == {1}
+
+
+def test_what_a_group_leaves_out_is_asked_for_again_in_its_place():
+    prepare = Preparing(stops_at=("020", "021", "040"))
+    placed = list(prefetch(names(60), prepare, workers=2))
+    assert [each.item.provenance.path for each in placed] == names(60)
+    assert [each.after.files for each in placed] == list(range(1, 61))
+    assert ["020"] in prepare.groups and ["021"] in prepare.groups
 
 
 def test_after_one_of_several_slices_they_are_again():

@@ -28,6 +28,9 @@ MEMORY_BYTES = 4 << 30
 
 _START_S = 30.0
 
+_TOGETHER_S = 5.0
+"""For an answer to several files: those before them were quick, and this is lost if one hangs."""
+
 
 class DecodersNotAvailableError(NeuroScanError):
     """No decoder process can be started here."""
@@ -164,11 +167,12 @@ class Decoders:
             If no process can be started any more.
         """
         cancelled = cancelled or threading.Event()
+        time_s = self.options.file_timeout_s or None
         for attempt in (1, 2):
             if cancelled.is_set():
                 break
             try:
-                return next(self._attempt([path], preparation, cancelled))
+                return next(self._attempt([path], preparation, cancelled, time_s))
             except _TimedOutError as late:
                 return [*late.done, self._late(path, late)]
             except _DiedError as died:
@@ -189,8 +193,8 @@ class Decoders:
         """Yield what `prepare` returns for each of several files, asking one process for all.
 
         It answers those that are quick together: to wake it and a thread here for each costs some
-        percent of what decoding does. If it dies or a file takes too long, those without an answer
-        are prepared one by one: which of them did that is not known.
+        percent of what decoding does. If it dies or gives no answer for some seconds, which of them
+        did that is not known: nothing more is yielded, and the rest is to be asked for one by one.
 
         Parameters
         ----------
@@ -205,14 +209,12 @@ class Decoders:
             If no process can be started any more.
         """
         cancelled = cancelled or threading.Event()
-        answered = 0
-        if len(paths) > 1 and not cancelled.is_set():
+        if len(paths) == 1:
+            yield self.prepare(paths[0], preparation, cancelled)
+        elif not cancelled.is_set():
+            time_s = min(self.options.file_timeout_s or _TOGETHER_S, _TOGETHER_S)
             with contextlib.suppress(_DiedError, _TimedOutError):
-                for items in self._attempt(paths, preparation, cancelled):
-                    answered += 1
-                    yield items
-        for path in paths[answered:]:
-            yield self.prepare(path, preparation, cancelled)
+                yield from self._attempt(paths, preparation, cancelled, time_s)
 
     def release(self) -> None:
         """End what is being decoded: threads that wait for it return at once."""
@@ -232,24 +234,29 @@ class Decoders:
         self._nursery.end()
 
     def _attempt(
-        self, paths: Sequence[Path], preparation: Preparation, cancelled: threading.Event
+        self,
+        paths: Sequence[Path],
+        preparation: Preparation,
+        cancelled: threading.Event,
+        time_s: float | None,
     ) -> Generator[list[Prepared], None, None]:
+        """Yield the slices of each file, of which each has so much time; None has no end."""
         worker = self._take()
         done: list[Prepared] = []
         try:
             # Set before `release`, which ends what was busy by then: one of the two is seen.
             if cancelled.is_set():
                 raise EOFError
-            worker.channel.set_deadline(self.options.file_timeout_s or None)
+            worker.channel.set_deadline(time_s)
             changed = None if worker.told == preparation else preparation
             send_requests(worker.channel, paths, changed)
             worker.told = preparation
-            for _ in paths[1:]:
-                self._receive(worker.channel, preparation.limits, done)
+            for path in paths[:-1]:
+                self._receive(worker.channel, path, preparation.limits, done)
                 yield done
                 done = []
-                worker.channel.set_deadline(self.options.file_timeout_s or None)
-            self._receive(worker.channel, preparation.limits, done)
+                worker.channel.set_deadline(time_s)
+            self._receive(worker.channel, paths[-1], preparation.limits, done)
         except TimeoutError:
             stalled = _sleeps(worker.process)
             self._drop(worker)
@@ -262,16 +269,26 @@ class Decoders:
         except BaseException:
             self._drop(worker)
             raise
-        with self._lock:
-            self._busy.discard(worker)
-            self._idle.append(worker)
+        self._give_back(worker, cancelled)
         # The last only now: who takes it may not ask for more.
         yield done
 
+    def _give_back(self, worker: _Worker, cancelled: threading.Event) -> None:
+        with self._lock:
+            # What came before `release` can be read after it all the same.
+            usable = not cancelled.is_set() and not worker.channel.has_next()
+            if usable:
+                self._busy.discard(worker)
+                self._idle.append(worker)
+        if not usable:
+            self._drop(worker)
+
     @staticmethod
-    def _receive(channel: Channel, limits: Limits, done: list[Prepared]) -> None:
+    def _receive(channel: Channel, path: Path, limits: Limits, done: list[Prepared]) -> None:
         """Add a file's slices to those that are done."""
         while (item := receive_prepared(channel, limits)) is not None:
+            if item.provenance.path != str(path):
+                raise MessageError("what is of another file")
             done.append(item)
             if len(done) > limits.frames + 1:
                 raise MessageError("more slices than a file may have")

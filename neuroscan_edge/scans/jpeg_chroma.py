@@ -1,4 +1,4 @@
-"""What a JPEG's headers tell of its chroma, above all that it is zero everywhere.
+"""What a JPEG's headers tell of its chroma, above all that it is zero everywhere, and of the rest.
 
 A grey slice that is stored as YCbCr, with Huffman tables made for it, has chroma tables of one
 symbol: "no difference" for DC (ITU T.81, F.1.2.1) and "end of block" for AC (F.1.2.2). Whatever the
@@ -14,7 +14,7 @@ _SEQUENTIAL = frozenset({0xC0, 0xC1})
 _OTHER_FRAMES = frozenset({0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})
 _TABLES, _SCAN, _ADOBE = 0xC4, 0xDA, 0xEE
 # JFIF's, quantisation, restart interval, comment.
-_WITHOUT_MEANING = frozenset({0xE0, 0xDB, 0xDD, 0xFE})
+_ONLY_FOR_DECODING = frozenset({0xE0, 0xDB, 0xDD, 0xFE})
 _YCBCR = (1, 2, 3)
 """Component numbers of JFIF; with others, libraries differ in what they take for colour."""
 
@@ -72,7 +72,7 @@ def chroma_headers(stream: bytes) -> ChromaHeaders:
                 no_chroma = _codes_only_zero(body, tables)
                 return ChromaHeaders(end, no_chroma, frame.rows, frame.columns, nothing_else)
             else:
-                nothing_else = nothing_else and marker in _WITHOUT_MEANING
+                nothing_else = nothing_else and marker in _ONLY_FOR_DECODING
     except CorruptScanError:
         # Decoders pass over more than this does.
         return _NOTHING

@@ -23,11 +23,13 @@ _MOST_PIXELS = 1 << 22
 """More are decoded to luminance alone: three channels of them would leave every cache."""
 
 
-def colourless_luma(data: bytes, most_pixels: int) -> npt.NDArray[np.uint8] | None:
+def colourless_luma(
+    data: bytes, most_pixels: int, *, nothing_else: bool
+) -> npt.NDArray[np.uint8] | None:
     """Return the luminance, (H, W) uint8, of a JPEG without colour, or None.
 
-    None if a pixel is in colour, if the headers show already that none can be, if they hold more
-    than decoding takes, or if it is not sure that a decoder writes every pixel.
+    None if a pixel is in colour, if the headers show already that none can be, or if it is not sure
+    that a decoder writes every pixel.
 
     Parameters
     ----------
@@ -35,12 +37,15 @@ def colourless_luma(data: bytes, most_pixels: int) -> npt.NDArray[np.uint8] | No
         The whole file.
     most_pixels : int
         An image of more is not decoded.
+    nothing_else : bool
+        True decodes only files that hold nothing that could change what the image is, such as EXIF;
+        False only those that do, as they lie.
     """
     headers = chroma_headers(data)
     pixels_in_all = headers.rows * headers.columns
-    if headers.no_chroma or not headers.nothing_else or not _is_whole(data, headers):
+    if headers.no_chroma or headers.nothing_else != nothing_else:
         return None
-    if pixels_in_all > min(most_pixels, _MOST_PIXELS):
+    if pixels_in_all > min(most_pixels, _MOST_PIXELS) or not _is_whole(data, headers):
         return None
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:

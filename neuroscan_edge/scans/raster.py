@@ -92,7 +92,7 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanF
         If the image is of a mode that has no stated grey rule.
     """
     _check_cost(data, limits)
-    plane = colourless_luma(data, limits.image_pixels)
+    plane = colourless_luma(data, limits.image_pixels, nothing_else=True)
     if plane is not None:
         yield Scan(plane, Provenance(path), SourceFacts(colour=False))
         return
@@ -198,7 +198,7 @@ def _read_page(
                 "in all: crop or downsample it"
             )
         if image.format == "JPEG" and image.mode == "RGB":
-            grey, coloured = _jpeg_to_grey(image, data)
+            grey, coloured = _jpeg_to_grey(image, data, limits)
         else:
             grey, coloured = _decoded_to_grey(image, page, data)
         return np.ascontiguousarray(_upright(grey, _orientation(image))), coloured
@@ -208,11 +208,17 @@ def _read_page(
         raise _corrupt(error) from error
 
 
-def _jpeg_to_grey(image: "ImageFile", data: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
+def _jpeg_to_grey(
+    image: "ImageFile", data: bytes, limits: Limits
+) -> tuple[npt.NDArray[np.uint8], bool]:
     """Return the luminance of a JPEG as it is stored, and whether there is colour besides.
 
     Decoding colour only to weigh it back would add rounding.
     """
+    # Where there is nothing else, this was tried before.
+    plane = colourless_luma(data, limits.image_pixels, nothing_else=False)
+    if plane is not None and plane.shape == image.size[::-1]:
+        return plane, False
     image.draft("L", image.size)
     image.load()
     return np.asarray(image), is_coloured_jpeg(data)

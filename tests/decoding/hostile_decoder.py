@@ -5,9 +5,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from neuroscan_edge.scans import Limits, Scan, read_scans
+from neuroscan_edge.scans import Limits, Provenance, Scan, read_scans
 
 
 def decode(path: Path, limits: Limits) -> Iterator[Scan]:
@@ -33,6 +34,9 @@ def decode(path: Path, limits: Limits) -> Iterator[Scan]:
         raise KeyError("DOE^JOHN")
     elif deed == "babbles":
         babble()
+    elif deed == "forges":
+        (scan,) = read_scans(path, limits)
+        yield replace(scan, provenance=Provenance("another.png"))
     elif deed == "once" and not (mark := path.with_suffix(".mark")).exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -140,17 +140,35 @@ def test_what_a_file_does_to_its_decoder_is_its_row_and_nobody_elses(
 
 
 @DEEDS
-@pytest.mark.parametrize("place", [0, 2, 3])
-def test_nor_that_of_those_that_a_process_is_asked_for_with_it(tmp_path, deed, reason, place):
-    files = [named(tmp_path, f"good-{index}") for index in range(3)]
+@pytest.mark.parametrize("place", [40, 43])
+def test_nor_that_of_those_that_a_process_is_asked_for_with_it(
+    bundle, tmp_path, monkeypatch, deed, reason, place
+):
+    asked = []
+    several = Decoders.prepare_several
+
+    def noted(there, paths, *rest):
+        asked.append(list(paths))
+        return several(there, paths, *rest)
+
+    monkeypatch.setattr(Decoders, "prepare_several", noted)
+    files = [named(tmp_path, f"good-{index}") for index in range(60)]
     files.insert(place, named(tmp_path, f"{deed}-1"))
     with decoders(file_timeout_s=0.5) as there:
-        answers = list(there.prepare_several(files, PREPARATION))
-        assert there.prepare(files[place - 1], PREPARATION)[0].error is None
-    assert [items[0].provenance.path for items in answers] == list(map(str, files))
-    errors = [item.error for (item,) in answers]
-    assert errors.pop(place).startswith(reason)
-    assert errors == [None] * 3
+        options = PipelineOptions(8, 1)
+        results = list(classify_files(files, bundle, FakeRuntime(), options, decoders=there))
+    assert [len(paths) for paths in asked if files[place] in paths][0] == 4
+    assert [result.provenance.path for result in results] == list(map(str, files))
+    assert results.pop(place).error.startswith(reason)
+    assert {result.error for result in results} == {None}
+
+
+def test_what_a_process_does_not_answer_is_left_out(tmp_path):
+    files = [named(tmp_path, name) for name in ("naps-1", "segfault-1", "good-1")]
+    with decoders() as there:
+        (items,) = there.prepare_several(files, PREPARATION)
+        assert items[0].error is None
+        assert there.prepare(files[2], PREPARATION)[0].error is None
 
 
 def test_quick_files_are_answered_together(tmp_path, monkeypatch):
@@ -167,8 +185,8 @@ def test_quick_files_are_answered_together(tmp_path, monkeypatch):
         there.prepare(files[0], PREPARATION)
         monkeypatch.setattr(Channel, "_receive_into", counted)
         assert len(list(there.prepare_several(files, PREPARATION))) == 8
-    # The last file's slice and its end are two.
-    assert receipts < 5
+    # Sixteen if each slice and each end came alone.
+    assert receipts < 8
 
 
 def test_a_slow_file_is_answered_before_the_next(tmp_path):
@@ -186,9 +204,18 @@ def test_a_slow_file_is_answered_before_the_next(tmp_path):
 def test_what_is_not_wanted_any_more_is_not_begun(tmp_path):
     cancelled = threading.Event()
     files = [named(tmp_path, f"waits-{index}") for index in range(3)]
-    with decoders(file_timeout_s=0) as there:
+    with decoders(file_timeout_s=30) as there:
         threading.Timer(0.3, lambda: (cancelled.set(), there.release())).start()
-        assert list(there.prepare_several(files, PREPARATION, cancelled)) == [[], [], []]
+        assert list(there.prepare_several(files, PREPARATION, cancelled)) == []
+        assert list(there.prepare_several(files[:1], PREPARATION, cancelled)) == [[]]
+        assert there.prepare(named(tmp_path, "good"), PREPARATION)[0].error is None
+
+
+def test_what_says_more_than_it_was_asked_is_not_believed(tmp_path):
+    with decoders() as there:
+        (item,) = there.prepare(named(tmp_path, "forges-1"), PREPARATION)
+        assert item.error.startswith("crashed: the decoder process sent what is of another file")
+        assert there.prepare(named(tmp_path, "good"), PREPARATION)[0].error is None
 
 
 def test_a_decoder_that_is_killed_by_accident_costs_nothing(tmp_path):
@@ -226,6 +253,20 @@ def test_a_folder_that_gives_no_data_ends_the_run_before_all_of_it_is_errors(
             position = batch.after
     # What stalled is not counted as done: it will be tried again.
     assert position == Position(8)
+
+
+def test_so_does_one_whose_files_are_asked_for_together(bundle, tmp_path):
+    files = [named(tmp_path, f"good-{index}") for index in range(32)]
+    files += [named(tmp_path, f"waits-{index}") for index in range(50)]
+    position = Position()
+    started = time.monotonic()
+    with decoders(file_timeout_s=0.3) as there, pytest.raises(StalledError, match="3 files"):
+        for batch in classify_batches(
+            files, bundle, FakeRuntime(), PipelineOptions(8, 2), decoders=there
+        ):
+            position = batch.after
+    assert position == Position(32)
+    assert time.monotonic() - started < 20
 
 
 def test_files_that_loop_for_ever_are_rows_however_many(bundle, tmp_path):
