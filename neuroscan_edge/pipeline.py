@@ -35,11 +35,11 @@ from neuroscan_edge.runtimes.base import (
     Computed,
     JudgingRuntime,
     Outputs,
-    OverlappingRuntime,
     Pending,
     RawSliceRuntime,
     Runtime,
     RuntimeInfo,
+    overlapping,
 )
 from neuroscan_edge.scans import Limits, read_scans
 from neuroscan_edge.scans.quality import QualityThresholds
@@ -272,10 +272,8 @@ def _steps(preparation: Preparation, runtime: Runtime) -> Steps:
 
 def _starting(runtime: Runtime) -> Callable[[list[_UInt8]], Pending] | None:
     """Return what starts on a batch and does not wait for it, if the runtime has that."""
-    if isinstance(runtime, OverlappingRuntime) and runtime.overlaps:
-        start = runtime.start
-        return lambda slices: start(_stacked(slices))
-    return None
+    ahead = overlapping(runtime)
+    return None if ahead is None else lambda slices: ahead.start(_stacked(slices))
 
 
 def _stacked(slices: list[_UInt8]) -> _UInt8:

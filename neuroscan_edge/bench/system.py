@@ -17,10 +17,10 @@ from neuroscan_edge.pipeline import AUTO_BATCH, PipelineOptions, WrapSteps, clas
 from neuroscan_edge.runtimes.base import (
     Computed,
     Outputs,
-    OverlappingRuntime,
     Pending,
     Runtime,
     UInt8Batch,
+    overlapping,
 )
 
 
@@ -151,11 +151,8 @@ class BytesSystem:
 
     def stream(self, indices: Iterable[int]) -> Generator[None, None, None]:
         """Answer in calls of a batch each, the next begun before one is done where that helps."""
-        runtime = self.runtime
-        if isinstance(runtime, OverlappingRuntime) and runtime.overlaps:
-            start = runtime.start
-        else:
-            start = self._at_once
+        ahead = overlapping(self.runtime)
+        start = self._at_once if ahead is None else ahead.start
         begun: deque[tuple[int, Pending]] = deque()
         indices = iter(indices)
         while batch := list(islice(indices, self.batch_size)):

@@ -166,6 +166,13 @@ class OverlappingRuntime(Protocol):
         ...
 
 
+def overlapping(runtime: Runtime) -> OverlappingRuntime | None:
+    """Return the runtime if it gains from being given the next batch early."""
+    if isinstance(runtime, OverlappingRuntime) and runtime.overlaps:
+        return runtime
+    return None
+
+
 @runtime_checkable
 class RawSliceRuntime(Protocol):
     """A runtime that can also preprocess, on the device that it computes on.

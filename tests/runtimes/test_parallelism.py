@@ -19,6 +19,7 @@ from neuroscan_edge.runtimes import (
     tune,
 )
 from neuroscan_edge.runtimes import tuning as tuning_module
+from neuroscan_edge.runtimes.base import Outputs
 from neuroscan_edge.runtimes.parallelism import (
     cache_path,
     candidates,
@@ -63,6 +64,40 @@ class TimedRuntime:
         return np.zeros((len(batch), 4), np.float32)
 
 
+class HurriedRuntime(TimedRuntime):
+    """Takes `cost` for a batch alone, and half of it where the next is begun before."""
+
+    overlaps = True
+
+    def start(self, batch):
+        return HurriedBatch(self, batch)
+
+
+class HurriedBatch:
+    def __init__(self, runtime, batch):
+        self.runtime, self.batch = runtime, batch
+
+    def result(self):
+        self.runtime.clock.now += self.runtime.cost // 2
+        return Outputs(np.zeros((len(self.batch), 4), np.float32))
+
+    def cancel(self):
+        pass
+
+
+class DisturbedRuntime(TimedRuntime):
+    """Something else takes a while of the machine each time it is opened."""
+
+    def __enter__(self):
+        self.disturbed = 6
+        return self
+
+    def __call__(self, batch):
+        self.disturbed -= 1
+        self.clock.now += 5_000_000 * (self.disturbed > 0)
+        return super().__call__(batch)
+
+
 class Clock:
     now = 0
 
@@ -70,11 +105,12 @@ class Clock:
         return self.now
 
 
-def measured(costs):
+def measured(costs, kinds=None):
     clock, opened = Clock(), []
 
     def open_with(choice):
-        opened.append(TimedRuntime(clock, costs[choice]))
+        kind = (kinds or {}).get(choice, TimedRuntime)
+        opened.append(kind(clock, costs[choice]))
         return opened[-1]
 
     best, medians = measured_best(open_with, tuple(costs), tiny_images(4), clock)
@@ -87,6 +123,22 @@ def test_the_fastest_is_taken():
     best, medians = measured({slow: 10_000_000, fast: 8_000_000})
     assert best == fast
     assert medians == {"1 x 4 threads": 10, "2 x 2 threads": 8}
+
+
+def test_batches_follow_each_other_as_in_a_run():
+    one, two = Parallelism(4), Parallelism(2, 2)
+    costs = {one: 10_000_000, two: 12_000_000}
+    best, medians = measured(costs, {two: HurriedRuntime})
+    assert best == two
+    assert medians == {"1 x 4 threads": 10, "2 x 2 threads": 6}
+
+
+def test_what_disturbs_a_few_short_calls_decides_nothing():
+    default, other = Parallelism(2), Parallelism(2, spinning=True)
+    costs = {default: 10_000_000, other: 9_000_000}
+    best, medians = measured(costs, {other: DisturbedRuntime})
+    assert best == other
+    assert medians[str(other)] == 9
 
 
 def test_the_default_stays_for_less_than_chance():
