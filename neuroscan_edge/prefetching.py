@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from neuroscan_edge.decoding import Prepared
+from neuroscan_edge.decoding import QUICK_S, Prepared
 from neuroscan_edge.errors import NeuroScanError
 
 STALLED_IN_A_ROW = 3
@@ -20,10 +20,6 @@ STALLED_IN_A_ROW = 3
 
 MOST_TOGETHER = 4
 """Files that a decoder process is asked for at once; more would save nothing more."""
-
-_QUICK_S = 0.02
-"""A file that takes longer is not asked for with others: they would wait for it, and what it costs
-to ask for each is little beside that."""
 
 _SLICES_AHEAD = 512
 """Slices that are ready beyond which no further file is asked for: one may hold a thousand."""
@@ -71,7 +67,7 @@ class _Answer:
     def was_quick(self) -> bool:
         """Whether the files were single slices without fault, and took little time."""
         single = all(len(items) == 1 and items[0].error is None for items in self.files)
-        return single and self.time_s < _QUICK_S * len(self.files)
+        return single and self.time_s < QUICK_S * len(self.files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ PIXELS = np.zeros((2, 2), np.uint8)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """However busy this machine is."""
-    monkeypatch.setattr(prefetching, "_QUICK_S", 60.0)
+    monkeypatch.setattr(prefetching, "QUICK_S", 60.0)
 
 
 class Preparing:
@@ -134,7 +134,7 @@ def test_files_of_several_slices_are_begun_one_by_one():
 @pytest.mark.parametrize("prepare", [Preparing(error="timeout: x"), Preparing(delay_s=0.004)])
 def test_so_are_faulty_and_slow_ones(prepare, monkeypatch):
     if not prepare.error:
-        monkeypatch.setattr(prefetching, "_QUICK_S", 0.002)
+        monkeypatch.setattr(prefetching, "QUICK_S", 0.002)
     assert len(list(prefetch(names(60), prepare))) == 60
     assert set(map(len, prepare.groups)) == {1}
 

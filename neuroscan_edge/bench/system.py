@@ -1,7 +1,7 @@
 """What is measured: a query of slices in, their results out, as MLPerf's system under test."""
 
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+import contextlib
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice, repeat
@@ -14,14 +14,7 @@ from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.decoding import Decoders
 from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.pipeline import AUTO_BATCH, PipelineOptions, WrapSteps, classify_files
-from neuroscan_edge.runtimes.base import (
-    Computed,
-    Outputs,
-    Pending,
-    Runtime,
-    UInt8Batch,
-    overlapping,
-)
+from neuroscan_edge.runtimes.base import Runtime, UInt8Batch, outputs_in_turn
 
 
 class Scope(str, Enum):
@@ -151,21 +144,9 @@ class BytesSystem:
 
     def stream(self, indices: Iterable[int]) -> Generator[None, None, None]:
         """Answer in calls of a batch each, the next begun before one is done where that helps."""
-        ahead = overlapping(self.runtime)
-        start = self._at_once if ahead is None else ahead.start
-        begun: deque[tuple[int, Pending]] = deque()
         indices = iter(indices)
-        while batch := list(islice(indices, self.batch_size)):
-            begun.append((len(batch), start(np.take(self.slices, batch, axis=0))))
-            if len(begun) > 1:
-                yield from _answered(*begun.popleft())
-        while begun:
-            yield from _answered(*begun.popleft())
-
-    def _at_once(self, batch: UInt8Batch) -> Pending:
-        return Computed(Outputs(self.runtime(batch)))
-
-
-def _answered(samples: int, pending: Pending) -> Iterator[None]:
-    pending.result()
-    yield from repeat(None, samples)
+        chosen = iter(lambda: list(islice(indices, self.batch_size)), [])
+        batches = (np.take(self.slices, batch, axis=0) for batch in chosen)
+        with contextlib.closing(outputs_in_turn(self.runtime, batches)) as outputs:
+            for each in outputs:
+                yield from repeat(None, len(each.probabilities))

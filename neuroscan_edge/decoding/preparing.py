@@ -18,6 +18,10 @@ from neuroscan_edge.spec import Preprocessing
 RAW_PIXELS = 1 << 22
 """Pixels of one file that wait for the GPU as they are; what exceeds them is resized before."""
 
+QUICK_S = 0.02
+"""A file that takes longer neither waits for others nor keeps them waiting: to ask for it and to
+answer costs little beside that."""
+
 _UInt8 = npt.NDArray[np.uint8]
 
 Decode = Callable[[Path, Limits], Iterator[Scan | ScanFault]]

@@ -19,12 +19,15 @@ from neuroscan_edge.decoding.messages import (
     send_end,
     send_prepared,
 )
-from neuroscan_edge.decoding.preparing import Decode, Preparation, Preprocess, prepare_file
+from neuroscan_edge.decoding.preparing import (
+    QUICK_S,
+    Decode,
+    Preparation,
+    Preprocess,
+    prepare_file,
+)
 
 _PR_SET_PDEATHSIG = 1
-
-_QUICK_S = 0.02
-"""What took longer is answered at once: the next file may take as long."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 << 20
@@ -79,11 +82,11 @@ def work(end: socket.socket, decode: Decode) -> None:
             preparation, preprocess = changed, changed.preprocessor()
         if preparation is None or preprocess is None:
             raise MessageError("a first request that does not say how to prepare")
-        # The answer can go with that to the next file that is asked for.
+        # The answer can go with that to the next file that is asked for, unless that may take long.
         hold, began = channel.has_next(), time.monotonic()
         for item in prepare_file(path, preparation, decode, preprocess):
             send_prepared(channel, item, hold=hold)
-        send_end(channel, hold=hold and time.monotonic() - began < _QUICK_S)
+        send_end(channel, hold=hold and time.monotonic() - began < QUICK_S)
 
 
 def _keep_memory() -> None:

@@ -1,6 +1,7 @@
 """What every inference runtime offers, whatever runs beneath."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -171,6 +172,31 @@ def overlapping(runtime: Runtime) -> OverlappingRuntime | None:
     if isinstance(runtime, OverlappingRuntime) and runtime.overlaps:
         return runtime
     return None
+
+
+def outputs_in_turn(
+    runtime: Runtime, batches: Iterable[UInt8Batch]
+) -> Generator[Outputs, None, None]:
+    """Yield what is computed of each batch, (N, H, W, 1) uint8, in order.
+
+    Where the runtime gains from it, the next batch is begun before one is done.
+    """
+    ahead = overlapping(runtime)
+    if ahead is None:
+        for batch in batches:
+            yield Outputs(runtime(batch))
+        return
+    begun: deque[Pending] = deque()
+    try:
+        for batch in batches:
+            begun.append(ahead.start(batch))
+            if len(begun) > 1:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for pending in begun:
+            pending.cancel()
 
 
 @runtime_checkable

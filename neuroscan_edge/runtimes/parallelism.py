@@ -1,12 +1,13 @@
 """How many threads and streams a CPU runtime takes, and how a batch is shared out."""
 
+import contextlib
 import hashlib
 import json
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,7 @@ import numpy as np
 from neuroscan_edge._cache import cache_folder, read_own, write_own
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.runtimes.base import (
-    Computed,
-    Outputs,
-    Pending,
-    Runtime,
-    UInt8Batch,
-    overlapping,
-)
+from neuroscan_edge.runtimes.base import Runtime, UInt8Batch, outputs_in_turn
 from neuroscan_edge.spec import Preprocessing, RuntimeName
 
 PARALLELISM_SCHEMA = 3
@@ -148,24 +142,16 @@ def measured_best(
 
 def _paces(run: Runtime, batch: UInt8Batch, clock: Callable[[], int]) -> list[int]:
     """Return the nanoseconds from each answer to the next."""
-    ahead = overlapping(run)
-
-    def begin() -> Pending:
-        return Computed(Outputs(run(batch))) if ahead is None else ahead.start(batch)
-
-    # The first one allocates.
-    begin().result()
-    begun = deque([] if ahead is None else [begin()])
     paces: list[int] = []
-    last = clock()
-    while len(paces) < _LEAST_BATCHES or sum(paces) < _TURN_NS:
-        begun.append(begin())
-        begun.popleft().result()
-        now = clock()
-        paces.append(now - last)
-        last = now
-    for pending in begun:
-        pending.result()
+    with contextlib.closing(outputs_in_turn(run, repeat(batch))) as outputs:
+        # The first one allocates.
+        next(outputs)
+        last = clock()
+        while len(paces) < _LEAST_BATCHES or sum(paces) < _TURN_NS:
+            next(outputs)
+            now = clock()
+            paces.append(now - last)
+            last = now
     return paces
 
 

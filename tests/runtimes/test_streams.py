@@ -8,7 +8,7 @@ import pytest
 from tiny_models import calibrated_bundle, tiny_images
 
 from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
-from neuroscan_edge.runtimes.base import Outputs, OverlappingRuntime, Pending
+from neuroscan_edge.runtimes.base import Outputs, OverlappingRuntime, Pending, outputs_in_turn
 from neuroscan_edge.runtimes.parallelism import PART
 from neuroscan_edge.runtimes.streams import Streams
 from neuroscan_edge.spec import Precision, RuntimeName
@@ -93,6 +93,61 @@ def test_a_batch_is_begun_before_the_one_before_is_done(two):
     assert len(slow.parts) == 1 and len(other.parts) == 3
     slow.gate.set()
     assert values(first) == list(range(2 * PART))
+
+
+class Shared:
+    """A runtime on streams."""
+
+    overlaps = True
+
+    def __init__(self, shared):
+        self.start = shared.start
+
+    def __call__(self, batch):
+        raise AssertionError("every batch is started on")
+
+
+def test_batches_in_turn_are_begun_early_and_no_further_than_one_ahead(two):
+    streams, shared = two
+    begun = []
+
+    def batches():
+        for number in range(5):
+            begun.append(number)
+            yield numbered(10 * number, 2 * PART)
+
+    outputs = outputs_in_turn(Shared(shared), batches())
+    for number in range(5):
+        found = next(outputs).probabilities[:, 0]
+        assert list(found) == list(range(10 * number, 10 * number + 2 * PART))
+        assert begun == list(range(min(number + 2, 5)))
+    assert not list(outputs)
+
+
+def test_what_was_begun_of_them_is_cancelled_when_nobody_wants_it(two):
+    streams, shared = two
+    batches = [numbered(0, 2 * PART), numbered(100, 8 * PART)]
+    begun = []
+
+    def start(batch):
+        begun.append(shared.start(batch))
+        if len(begun) == 1:
+            values(begun[0])
+            for stream in streams:
+                stream.gate.clear()
+        return begun[-1]
+
+    runtime = Shared(shared)
+    runtime.start = start
+    outputs = outputs_in_turn(runtime, batches)
+    next(outputs)
+    outputs.close()
+    assert begun[1]._begun[-1].cancelled()
+    for stream in streams:
+        stream.gate.set()
+    shared.close()
+    # Two of the first batch, and what each stream had begun of the second.
+    assert sum(len(stream.parts) for stream in streams) <= 4
 
 
 def test_closing_waits_for_what_is_computed_and_drops_the_rest(two):
