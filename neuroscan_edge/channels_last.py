@@ -79,7 +79,7 @@ class _Rewriting:
                 self._rewrite(node)
         for name in self._results:
             self._first(name)
-        nodes = _needed(self._nodes, self._results)
+        nodes = needed(self._nodes, self._results)
         used = {*self._results, *(name for node in nodes for name in node.input)}
         tensors = [*self._from.graph.initializer, *self._added.values()]
         made = ModelProto()
@@ -363,7 +363,7 @@ def _integers(node: NodeProto, name: str) -> list[int]:
     return next((list(each.ints) for each in node.attribute if each.name == name), [])
 
 
-def _needed(nodes: list[NodeProto], results: Iterable[str]) -> list[NodeProto]:
+def needed(nodes: list[NodeProto], results: Iterable[str]) -> list[NodeProto]:
     """Return the nodes that results come from, in order."""
     wanted = set(results)
     kept = []

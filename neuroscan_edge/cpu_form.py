@@ -25,13 +25,13 @@ def to_cpu_int8(model: "ModelProto", runtime: RuntimeName, *, exact_int8: bool) 
         computes those layers in float.
     """
     from neuroscan_edge.channels_last import to_channels_last
+    from neuroscan_edge.planes_first import with_planes_first
     from neuroscan_edge.precision import to_unsigned
 
-    if runtime is RuntimeName.OPENVINO and exact_int8:
-        return model
-    unsigned = to_unsigned(model, weights=not exact_int8)
     if runtime is RuntimeName.OPENVINO:
-        return unsigned
+        model = with_planes_first(model)
+        return model if exact_int8 else to_unsigned(model, weights=True)
+    unsigned = to_unsigned(model, weights=not exact_int8)
     return to_channels_last(with_ranked_scalars(unsigned))
 
 
