@@ -84,3 +84,34 @@ def loadgen_summaries(content: dict[str, Any]) -> str:
             lines = [line.rstrip() for line in text.splitlines() if not line.startswith("====")]
             blocks.append("```text\n" + "\n".join(lines).strip() + "\n```")
     return "\n\n".join(blocks)
+
+
+def layers_table(content: dict[str, Any], ceilings: dict[str, Any]) -> str:
+    """Return what the model's layers take of a core, by kind, and how near that is to the peak."""
+    layers = content.get("layers", {})
+    if "kinds" not in layers:
+        return layers.get("reason", "Not measured yet.")
+    cores = ceilings["machine"]["cores"]
+    rows = []
+    for each in layers["kinds"]:
+        precision = rate = share = "-"
+        if each["operations"] is not None:
+            precision = "INT8" if each["int8"] else "FP32"
+            per_s = 1000 * each["operations"] / each["ms"]
+            rate = f"{per_s / 1e9:.0f}"
+            peak = ceilings["operations_per_s"][precision.lower()] / cores
+            share = f"{100 * per_s / peak:.0f} %"
+        part = f"{100 * each['ms'] / layers['ms']:.1f} %"
+        name = [each["kind"], precision, str(each["layers"])]
+        rows.append([*name, f"{each['ms']:.2f}", part, rate, share])
+    rows.append(["all", "-", str(len(layers["layers"])), f"{layers['ms']:.2f}", "100 %", "-", "-"])
+    header = [
+        f"{content['model']['runtime']} {content['model']['precision']}",
+        "in",
+        "layers",
+        "ms of a core a slice",
+        "share",
+        "billion operations/s",
+        "of a core's peak",
+    ]
+    return table(header, rows)

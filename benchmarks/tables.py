@@ -18,7 +18,7 @@ from growth_chart import growth_chart
 from machines import is_one_machine, machine_line, processor, same_machine
 from markup import spread, table
 from recording import RESULTS
-from scenario_tables import loadgen_summaries, loadgen_table, scenarios_table
+from scenario_tables import layers_table, loadgen_summaries, loadgen_table, scenarios_table
 
 from neuroscan_edge.bench.floor import Ceilings, Work, floor_ms, limit
 from neuroscan_edge.bench.svg import stacked_bars
@@ -59,6 +59,7 @@ def outputs() -> dict[Path, str]:
         "limits": limits_table(peers, ceilings),
         "bound": bound_table(peers, ceilings),
         "scenarios": scenarios_table(scenarios, peers),
+        "layers": layers_table(scenarios, ceilings),
         "loadgen": loadgen_table(scenarios),
         "summaries": loadgen_summaries(scenarios),
         "growth": growth_table(growth),

@@ -2,9 +2,10 @@
 
 A model exported from channels last scales (N, H, W, C), puts the one grey channel side by side for
 as many as the network wants, and transposes before the first convolution. Side by side a value is
-written at a time: in OpenVINO, whose kernel for that is a reference, it takes as long as a
-convolution. Transposed first, one channel is a plane that nothing moves, and to repeat it copies
-planes. Every value is computed from the same values by the same operators.
+written at a time: in OpenVINO, whose kernel for that is a reference, it takes as long as some
+convolutions. Transposed first, one channel is a plane that nothing moves, and to repeat it copies
+planes. The channels are repeated first of all, as they came in: what scales them then stays one
+chain, which a runtime folds as it did before, so that no last digit changes.
 """
 
 from typing import Any
@@ -20,14 +21,17 @@ _ELEMENTWISE = frozenset({"Cast", "Add", "Sub", "Mul", "Div"})
 def with_planes_first(model: ModelProto) -> ModelProto:
     """Transpose images as they come in, not after what scales and repeats them.
 
-    A transposition behind anything but casts, arithmetic with scalars and joins of channels stays
-    where it is.
+    A transposition behind anything but casts, arithmetic with scalars and repeated channels stays
+    where it is; a graph with graphs in it is left as it is altogether.
 
     Parameters
     ----------
     model : ModelProto
         Whose inputs are channels last.
     """
+    if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
+        # Their bodies use tensors of the graph around them, by name.
+        return model
     lifting = _Lifting(model)
     nodes: list[NodeProto] = []
     for node in model.graph.node:
@@ -108,7 +112,8 @@ class _Lifting:
         for index, source in enumerate(made.input):
             if source not in self._scalars:
                 made.input[index] = self._lift(source, copies, added)
-        made.output[0] = first
+        # The node itself may stay, for whoever reads it channels last.
+        made.name, made.output[0] = first, first
         added.append(made)
         return first
 

@@ -55,8 +55,44 @@ class Ceilings:
     bytes_per_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class LayerWork:
+    """What one convolution or dense layer costs a slice.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of its node and of what it writes, and of a bias and ReLU behind it and what those write:
+        runtimes call a fused layer by any of them.
+    kind : str
+        ``convolution 1x1``, ``convolution``, ``depthwise convolution`` or ``dense``.
+    work : Work
+        Of it.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    work: Work
+
+
 def count_work(graph: bytes) -> Work:
     """Count the operations and values of an ONNX graph at a batch of one.
+
+    Raises
+    ------
+    MissingDependencyError
+        If onnx is not installed.
+    """
+    layers = [each.work for each in layer_work(graph)]
+    return Work(
+        sum(each.operations for each in layers),
+        sum(each.weight_values for each in layers),
+        sum(each.activation_values for each in layers),
+    )
+
+
+def layer_work(graph: bytes) -> list[LayerWork]:
+    """Count the same for each layer, in graph order.
 
     Raises
     ------
@@ -68,22 +104,46 @@ def count_work(graph: bytes) -> Work:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     shapes = _shapes(model.graph)
-    operations = weights = activations = 0
+    fused = _fused(model.graph)
+    layers = []
     for node in model.graph.node:
         if node.op_type not in {"Conv", "MatMul", "Gemm"}:
             continue
-        weight = shapes[node.input[1]]
-        weights += math.prod(weight)
-        if node.op_type == "Conv":
-            source, target = shapes[node.input[0]], shapes[node.output[0]]
-            # For each value written, as many pairs as one filter has weights.
-            operations += 2 * math.prod(target) * math.prod(weight[1:])
-            activations += math.prod(source) + math.prod(target)
-        else:
-            # A dense layer: one row for one slice, each weight used once.
-            operations += 2 * math.prod(weight)
-            activations += sum(weight)
-    return Work(operations, weights, activations)
+        parts = [node]
+        while parts[-1].output[0] in fused:
+            parts.append(fused[parts[-1].output[0]])
+        names = tuple(name for part in parts for name in (part.name, part.output[0]))
+        layers.append(LayerWork(names, *_kind_and_work(node, shapes)))
+    return layers
+
+
+def _fused(graph: Any) -> dict[str, Any]:
+    """Return the biases and ReLUs of a graph by the tensors that they read."""
+    constants = {each.name for each in graph.initializer}
+    return {
+        name: node
+        for node in graph.node
+        if node.op_type == "Relu" or (node.op_type == "Add" and constants & set(node.input))
+        for name in node.input
+        if name not in constants
+    }
+
+
+def _kind_and_work(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, Work]:
+    weight = shapes[node.input[1]]
+    weights = math.prod(weight)
+    if node.op_type != "Conv":
+        # One row for one slice, each weight used once.
+        return "dense", Work(2 * weights, weights, sum(weight))
+    source, target = shapes[node.input[0]], shapes[node.output[0]]
+    kind = "convolution"
+    if weight[1] == 1 and source[1] > 1:
+        kind = "depthwise convolution"
+    elif math.prod(weight[2:]) == 1:
+        kind = "convolution 1x1"
+    # For each value written, as many pairs as one filter has weights.
+    operations = 2 * math.prod(target) * math.prod(weight[1:])
+    return kind, Work(operations, weights, math.prod(source) + math.prod(target))
 
 
 def floor_ms(

@@ -10,6 +10,7 @@ from neuroscan_edge.bench.record import BenchRecord
 from neuroscan_edge.bench.svg import curve, histogram, stacked_bars
 from neuroscan_edge.page import Cell, bullets, page, paragraph, table
 
+_SLOWEST = 15
 _VERDICTS = {
     Verdict.VALID: "valid: every figure may be quoted",
     Verdict.UNSTABLE: "unstable: the figures may not be quoted",
@@ -38,6 +39,8 @@ def _sections(record: BenchRecord) -> Iterator[tuple[str, str]]:
             yield name, _distribution(section)
     if "stages" in content:
         yield "Where the time goes", _stages(content["stages"])
+    if content.get("layers"):
+        yield "Layers of the model", _layers(content["layers"])
     if content.get("sweep"):
         yield "Throughput over batch size", _sweep(content["sweep"])
     loadgen = [each for each in content["scenarios"] if "loadgen" in each]
@@ -135,6 +138,50 @@ def _stages(stages: dict[str, Any]) -> str:
             "the time a slice takes, which is the last line."
         )
     )
+
+
+def _layers(layers: dict[str, Any]) -> str:
+    if "kinds" not in layers:
+        return paragraph(layers["reason"])
+    whole = layers["ms"]
+    rows: list[list[Cell]] = [
+        [
+            *_named(each),
+            each["layers"],
+            each["ms"],
+            f"{100 * each['ms'] / whole:.1f} %",
+            _rate(each),
+        ]
+        for each in layers["kinds"]
+    ]
+    rows.append(["all", "", len(layers["layers"]), whole, "100 %", None])
+    kinds = table(("kind", "in", "layers", "ms", "share", "billion operations/s"), rows)
+    slowest: list[list[Cell]] = [
+        [each["name"], each["operator"], *_named(each), each["ms"], _rate(each)]
+        for each in layers["layers"][:_SLOWEST]
+    ]
+    header = ("layer", "operator", "kind", "in", "ms", "billion operations/s")
+    return (
+        kinds
+        + paragraph(
+            f"Milliseconds of one core a slice, in batches of {layers['batch_size']}; medians of "
+            f"{layers['runs']} runs. Names and operators are the runtime's; operations are two a "
+            "multiplication and addition. Timing every layer takes time of its own."
+        )
+        + paragraph(f"The {len(slowest)} slowest:")
+        + table(header, slowest)
+    )
+
+
+def _named(layer: dict[str, Any]) -> list[Cell]:
+    precision = "" if layer["operations"] is None else "INT8" if layer["int8"] else "float"
+    return [layer["kind"], precision]
+
+
+def _rate(layer: dict[str, Any]) -> float | None:
+    if not layer["operations"] or not layer["ms"]:
+        return None
+    return float(layer["operations"] / layer["ms"] / 1e6)
 
 
 def _sweep(sweep: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ class BenchRequest:
         Random noise in place of scans.
     pin : tuple of int
         Cores to stay on; empty leaves that to the system.
-    stage_slices, cold_starts : int
+    stage_slices, layer_runs, cold_starts : int
         How many to time; 0 leaves the part out.
     sweep : tuple of int
         Batch sizes; empty leaves the part out.
@@ -61,6 +61,7 @@ class BenchRequest:
     noise: bool = False
     pin: tuple[int, ...] = ()
     stage_slices: int = 64
+    layer_runs: int = 20
     cold_starts: int = 5
     sweep: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     retune: bool = False
@@ -76,5 +77,5 @@ class BenchRequest:
             raise SpecError("there is no scenario or no scope; give at least one of each")
         if any(not 1 <= size <= MAX_BATCH for size in self.sweep):
             raise SpecError(f"batch sizes {self.sweep} of the sweep; give 1 to {MAX_BATCH}")
-        if min(self.stage_slices, self.cold_starts) < 0:
-            raise SpecError("stage slices and cold starts must be 0 or more")
+        if min(self.stage_slices, self.layer_runs, self.cold_starts) < 0:
+            raise SpecError("stage slices, layer runs and cold starts must be 0 or more")

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,6 +15,7 @@ from neuroscan_edge.bench.environment import (
     pin_to,
 )
 from neuroscan_edge.bench.harness import Measurement, Verdict, run_scenario
+from neuroscan_edge.bench.layers import measure_layers
 from neuroscan_edge.bench.library import Library, open_library
 from neuroscan_edge.bench.loadgen import load_loadgen, run_beside
 from neuroscan_edge.bench.record import BenchRecord, new_record
@@ -31,6 +32,7 @@ from neuroscan_edge.machine import this_machine, usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS
 from neuroscan_edge.runtimes import (
     Choice,
+    Parallelism,
     Runtime,
     RuntimeOptions,
     Tuned,
@@ -236,6 +238,8 @@ def _measure(opened: _Opened) -> None:
                 request.stage_slices,
                 alone=opened.files_system(one, 1),
             )
+    if request.layer_runs:
+        sections["layers"] = _layers(opened)
     if request.sweep:
         with opened.runtime() as runtime:
             sections["sweep"] = measure_sweep(runtime, opened.library.slices, request.sweep)
@@ -243,6 +247,16 @@ def _measure(opened: _Opened) -> None:
         sections["cold_start"] = measure_cold_start(
             opened.library.files[0], _classify_options(opened), request.cold_starts
         )
+
+
+def _layers(opened: _Opened) -> dict[str, Any]:
+    if opened.choice.on_gpu:
+        return {"reason": "layers are timed on a CPU only"}
+    # Of any precision: the names and operations are the same, and an engine may outlive its graph.
+    graph = opened.bundle.graph(opened.bundle.precisions[0]).data
+    one_core = replace(opened.options, parallelism=Parallelism(threads=1), timed_layers=True)
+    with open_choice(opened.bundle, opened.choice, one_core) as runtime:
+        return measure_layers(runtime, graph, opened.library.slices, opened.request.layer_runs)
 
 
 def _scenario(opened: _Opened, name: ScenarioName, scope: Scope) -> Measurement:

@@ -16,6 +16,10 @@ def summary_lines(record: BenchRecord) -> list[str]:
         stages = content["stages"]["one_at_a_time"]
         parts = ", ".join(f"{name} {value:.3g}" for name, value in stages["stages_ms"].items())
         lines.append(f"file to result {stages['file_to_result_ms']:.3g} ms: {parts}")
+    layers = content.get("layers", {}).get("kinds", ())
+    if layers:
+        parts = ", ".join(f"{_layer_kind(each)} {each['ms']:.3g}" for each in layers)
+        lines.append(f"layers, ms of one core a slice: {parts}")
     if content.get("sweep"):
         lines.append(f"knee: {content['sweep']['knee']} slices a batch")
     if content.get("cold_start"):
@@ -26,6 +30,12 @@ def summary_lines(record: BenchRecord) -> list[str]:
     lines.append(f"verdict: {record.verdict}")
     lines += [f"  {reason}" for reason in record.reasons]
     return lines
+
+
+def _layer_kind(each: dict[str, Any]) -> str:
+    if each["operations"] is None:
+        return str(each["kind"])
+    return f"{each['kind']} {'INT8' if each['int8'] else 'float'}"
 
 
 def _scenario(section: dict[str, Any]) -> str:

@@ -101,6 +101,7 @@ def run(
     ] = 0.05,
     pin: Annotated[str, typer.Option(help="Cores to stay on, such as 0,1.")] = "",
     stage_slices: Annotated[int, typer.Option(help="Slices timed by stage; 0: none.")] = 64,
+    layer_runs: Annotated[int, typer.Option(help="Batches timed by layer; 0: none.")] = 20,
     cold_starts: Annotated[int, typer.Option(help="Processes timed; 0: none.")] = 5,
     sweep: Annotated[
         str, typer.Option(help="Batch sizes of the throughput curve; empty: none.")
@@ -130,6 +131,7 @@ def run(
             noise=noise,
             pin=_numbers(pin, "--pin"),
             stage_slices=stage_slices,
+            layer_runs=layer_runs,
             cold_starts=cold_starts,
             sweep=_numbers(sweep, "--sweep"),
             retune=retune,

@@ -237,3 +237,34 @@ class DeviceTimed(Protocol):
     def report_device_times(self, report: ReportDeviceTimes | None) -> None:
         """Report every batch from now on; None stops, and then nothing is recorded."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """What one layer of a loaded model took.
+
+    Parameters
+    ----------
+    name : str
+        As the runtime calls it.
+    operator : str
+        The runtime's word for what computes it.
+    int8 : bool
+        Whether it computes in INT8.
+    ms : tuple of float
+        Of the whole batch, run for run.
+    """
+
+    name: str
+    operator: str
+    int8: bool
+    ms: tuple[float, ...]
+
+
+@runtime_checkable
+class LayerTimed(Protocol):
+    """A runtime that, opened for it, tells the time of each of its layers."""
+
+    def layer_times(self, batch: UInt8Batch, runs: int) -> list[LayerTime]:
+        """Run a batch, (N, H, W, 1) uint8, so often, and return the layers that computed."""
+        ...

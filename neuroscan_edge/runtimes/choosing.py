@@ -54,6 +54,8 @@ class RuntimeOptions:
         Threads and streams on a CPU, in place of `threads`.
     heatmaps : bool
         Whether the model also draws heatmaps.
+    timed_layers : bool
+        Whether a CPU runtime can tell the time of its layers, which slows it down.
     """
 
     precision: Precision | None = None
@@ -64,6 +66,7 @@ class RuntimeOptions:
     preprocess: PreprocessOn = PreprocessOn.AUTO
     parallelism: Parallelism | None = None
     heatmaps: bool = False
+    timed_layers: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.threads <= MAX_THREADS:

@@ -1,8 +1,13 @@
 """ONNX Runtime, on the CPU or through its CUDA provider."""
 
+import json
+import re
+import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +18,7 @@ from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.errors import RuntimeNotAvailableError
 from neuroscan_edge.runtimes.base import (
     Computed,
+    LayerTime,
     Outputs,
     Pending,
     Probabilities,
@@ -33,6 +39,8 @@ _CUDA_PROVIDER = "CUDAExecutionProvider"
 # which stops the run for seconds at the last, smaller one.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 _CUDA_BATCH = 32
+_KERNEL_TIME = "_kernel_time"
+_INTEGER_KERNEL = re.compile("QLinear|QGemm|Integer")
 
 
 def cuda_provider_installed() -> bool:
@@ -61,6 +69,8 @@ class OnnxRuntime:
     as_defined : bool
         Whether an INT8 graph runs as its Q/DQ pairs are defined, in float between them: the
         reference that integer kernels are held against, and no faster than float.
+    timed_layers : bool
+        Whether to keep the time of each layer, for `layer_times`.
 
     Raises
     ------
@@ -79,6 +89,7 @@ class OnnxRuntime:
         cuda: bool = False,
         optimised: bool = False,
         as_defined: bool = False,
+        timed_layers: bool = False,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = parallelism.threads
@@ -86,6 +97,11 @@ class OnnxRuntime:
         # Idle threads would spin on the cores that decode the next batch.
         spinning = str(int(parallelism.spinning))
         options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        # It writes them to a file.
+        self._profile = tempfile.TemporaryDirectory() if timed_layers else None
+        if self._profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(self._profile.name) / "layers")
         if as_defined:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         if cuda and not cuda_provider_installed():
@@ -151,6 +167,9 @@ class OnnxRuntime:
     ) -> None:
         self._streams.close()
         del self._bound, self._streams, self._session
+        # Its session has written until now.
+        if self._profile is not None:
+            self._profile.cleanup()
 
     @property
     def output_names(self) -> list[str]:
@@ -181,6 +200,24 @@ class OnnxRuntime:
         if self._bound is None:
             return self._streams.start(batch)
         return Computed(self._bound(batch))
+
+    def layer_times(self, batch: UInt8Batch, runs: int) -> list[LayerTime]:
+        """Run a batch so often, and return its layers: once; none if not opened for it."""
+        if self._profile is None:
+            return []
+        for _ in range(runs):
+            _run(self._session, self._input, self._names, batch)
+        events = json.loads(Path(self._session.end_profiling()).read_bytes())
+        spent: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME):
+                layer = (event["name"].removesuffix(_KERNEL_TIME), event["args"]["op_name"])
+                spent[layer].append(event["dur"] / 1000)
+        # What ran before, such as the probes, comes first.
+        return [
+            LayerTime(name, kind, bool(_INTEGER_KERNEL.search(kind)), tuple(ms[-runs:]))
+            for (name, kind), ms in spent.items()
+        ]
 
 
 def _run(session: Any, input_name: str, names: list[str], batch: UInt8Batch) -> Outputs:

@@ -84,11 +84,14 @@ def _open(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
             manifest.engine_sha256,
             weights=others[0],
             parallelism=options.on_cpu,
+            timed_layers=options.timed_layers,
         )
     from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
     graph = Graph(manifest.precision, data, manifest.engine_sha256)
-    return OnnxRuntime(bundle, graph, options.on_cpu, optimised=True)
+    return OnnxRuntime(
+        bundle, graph, options.on_cpu, optimised=True, timed_layers=options.timed_layers
+    )
 
 
 def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
@@ -99,11 +102,18 @@ def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
         from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
 
         return OpenVinoRuntime(
-            bundle, graph.data, graph.precision, graph.sha256, parallelism=options.on_cpu
+            bundle,
+            graph.data,
+            graph.precision,
+            graph.sha256,
+            parallelism=options.on_cpu,
+            timed_layers=options.timed_layers,
         )
     from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
 
-    runtime = OnnxRuntime(bundle, graph, options.on_cpu, cuda=choice.cuda)
+    runtime = OnnxRuntime(
+        bundle, graph, options.on_cpu, cuda=choice.cuda, timed_layers=options.timed_layers
+    )
     if not choice.cuda:
         return runtime
     batch_size = options.batch_size or runtime.info.batch_size or 1

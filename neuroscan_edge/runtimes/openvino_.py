@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+from collections import defaultdict
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -10,7 +11,14 @@ from neuroscan_edge._optional import require
 from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import RuntimeNotAvailableError
 from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.runtimes.base import Outputs, Pending, Probabilities, RuntimeInfo, UInt8Batch
+from neuroscan_edge.runtimes.base import (
+    LayerTime,
+    Outputs,
+    Pending,
+    Probabilities,
+    RuntimeInfo,
+    UInt8Batch,
+)
 from neuroscan_edge.runtimes.contract import Tensor, output_names
 from neuroscan_edge.runtimes.parallelism import Parallelism
 from neuroscan_edge.runtimes.streams import Streams
@@ -39,6 +47,8 @@ class OpenVinoRuntime:
     parallelism : Parallelism
         Threads within an operator of each stream, 0 shares out every core; streams share out a
         batch, and are a compiled model each, in time to open and in memory.
+    timed_layers : bool
+        Whether to keep the time of each layer, for `layer_times`.
 
     Raises
     ------
@@ -57,6 +67,7 @@ class OpenVinoRuntime:
         *,
         weights: bytes | None = None,
         parallelism: Parallelism = DEFAULT,
+        timed_layers: bool = False,
     ) -> None:
         # Left alone, it computes in bfloat16 where the processor can: another result.
         options: dict[str, Any] = {
@@ -71,6 +82,8 @@ class OpenVinoRuntime:
             options["ENABLE_CPU_PINNING"] = False
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
+        if timed_layers:
+            options["PERF_COUNT"] = True
         version = openvino.__version__.split("-")[0]
         core = openvino.Core()
         try:
@@ -85,8 +98,9 @@ class OpenVinoRuntime:
                 f"OpenVINO {version} cannot load the {precision} graph: {error}"
             ) from error
         self._names = output_names(bundle, _tensors(models[0].inputs), _tensors(models[0].outputs))
-        requests = [model.create_infer_request() for model in models]
-        self._streams = Streams([partial(_run, request, self._names) for request in requests])
+        self._requests = [model.create_infer_request() for model in models]
+        runs = [partial(_run, request, self._names) for request in self._requests]
+        self._streams = Streams(runs)
         self._info = RuntimeInfo(str(RuntimeName.OPENVINO), version, "cpu", precision, sha256)
 
     @property
@@ -104,7 +118,7 @@ class OpenVinoRuntime:
         trace: TracebackType | None,
     ) -> None:
         self._streams.close()
-        del self._streams
+        del self._streams, self._requests
 
     def __call__(self, batch: UInt8Batch) -> Probabilities:
         """Classify a batch: (N, H, W, 1) uint8 to (N, classes) float32."""
@@ -122,6 +136,21 @@ class OpenVinoRuntime:
     def start(self, batch: UInt8Batch) -> Pending:
         """Start on a batch, (N, H, W, 1) uint8, which is to stay as it is until it is done."""
         return self._streams.start(batch)
+
+    def layer_times(self, batch: UInt8Batch, runs: int) -> list[LayerTime]:
+        """Run a batch on one stream so often, and return its layers; none if not opened for it."""
+        request = self._requests[0]
+        spent: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+        for _ in range(runs):
+            _run(request, self._names, batch)
+            for each in request.profiling_info:
+                if each.status == openvino.ProfilingInfo.Status.EXECUTED:
+                    layer = (each.node_name, each.node_type, each.exec_type)
+                    spent[layer].append(each.real_time.total_seconds() * 1000)
+        return [
+            LayerTime(name, f"{kind} ({kernel})", kernel.lower().endswith("_i8"), tuple(ms))
+            for (name, kind, kernel), ms in spent.items()
+        ]
 
 
 def _run(request: Any, names: list[str], batch: UInt8Batch) -> Outputs:
