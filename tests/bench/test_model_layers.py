@@ -151,7 +151,8 @@ def test_times_are_only_those_of_the_runs_asked_for(tiny, runtime):
         for _ in range(4):
             run(tiny_images(1))
         times = run.layer_times(tiny_images(2), 3)
-    assert times and {len(each.ms) for each in times} == {3}
+    # OpenVINO may pass over a layer in a run.
+    assert times and max(len(each.ms) for each in times) == 3
     assert all(ms >= 0 for each in times for ms in each.ms)
 
 
