@@ -100,7 +100,7 @@ def layers_table(content: dict[str, Any], ceilings: dict[str, Any]) -> str:
             per_s = 1000 * each["operations"] / each["ms"]
             rate = f"{per_s / 1e9:.0f}"
             peak = ceilings["operations_per_s"][precision.lower()] / cores
-            share = f"{100 * per_s / peak:.0f} %"
+            share = f"{100 * per_s / peak:.0f} %" if is_one_machine(content, ceilings) else "-"
         part = f"{100 * each['ms'] / layers['ms']:.1f} %"
         name = [each["kind"], precision, str(each["layers"])]
         rows.append([*name, f"{each['ms']:.2f}", part, rate, share])
@@ -112,6 +112,6 @@ def layers_table(content: dict[str, Any], ceilings: dict[str, Any]) -> str:
         "ms of a core a slice",
         "share",
         "billion operations/s",
-        "of a core's peak",
+        f"of the peak / {cores}",
     ]
     return table(header, rows)

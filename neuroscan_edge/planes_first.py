@@ -52,7 +52,9 @@ class _Lifting:
         graph = model.graph
         self._scalars = set(map(_name, filter(_is_scalar, graph.initializer)))
         constants = set(map(_name, graph.initializer))
-        self._inputs = {each.name for each in graph.input} - constants
+        # Anything else that is given is a scalar or vector, and no image.
+        images = {each.name for each in graph.input if len(each.type.tensor_type.shape.dim) == 4}
+        self._inputs = images - constants
         self._outputs = {each.name for each in graph.output}
         self._producers = {name: node for node in graph.node for name in node.output}
         self._done: set[str] = set()
@@ -85,13 +87,14 @@ class _Lifting:
         if name in self._inputs:
             return True
         node = self._producers.get(name)
-        if node is None or len(node.output) != 1:
+        if node is None or len(node.output) != 1 or node.domain not in {"", "ai.onnx"}:
             return False
         if node.op_type == "Concat":
             repeats = len(set(node.input)) == 1 and _int(node, "axis") in {3, -1}
             return repeats and self._leads_here(node.input[0])
-        images = [each for each in node.input if each not in self._scalars]
-        return node.op_type in _ELEMENTWISE and bool(images) and all(map(self._leads_here, images))
+        # Two different images may have channels that broadcast, which repeated ones do not.
+        images = set(node.input) - self._scalars
+        return node.op_type in _ELEMENTWISE and len(images) == 1 and self._leads_here(images.pop())
 
     def _lift(self, name: str, copies: int, added: list[NodeProto]) -> str:
         """Have a tensor, so many times over, with its channels first; return its name there."""
@@ -103,10 +106,12 @@ class _Lifting:
             return first
         self._done.add(first)
         if producer is None:
-            plane = f"{name}/plane" if copies > 1 else first
-            added.append(_node("Transpose", [name], plane, perm=_TO_FIRST))
             if copies > 1:
+                # Another branch may repeat it otherwise, or not at all.
+                plane = self._lift(name, 1, added)
                 added.append(_node("Concat", [plane] * copies, first, axis=1))
+            else:
+                added.append(_node("Transpose", [name], first, perm=_TO_FIRST))
             return first
         made = _copy(producer)
         for index, source in enumerate(made.input):

@@ -89,6 +89,29 @@ def test_what_is_read_in_both_layouts_exists_in_both():
     check_same(made, model_of(nodes, {"y": 4, "z": 4, "means": 4}))
 
 
+def test_branches_may_repeat_an_image_differently():
+    nodes = [CAST, UNIT]
+    for copies in (3, 2, 1):
+        name = f"x{copies}"
+        nodes += [
+            helper.make_node("Concat", ["grey"] * copies, [name], name, axis=3),
+            helper.make_node("Transpose", [name], [f"t{copies}"], f"t{copies}", perm=[0, 3, 1, 2]),
+            helper.make_node("Neg", [f"t{copies}"], [f"y{copies}"], f"y{copies}"),
+        ]
+    model = model_of(nodes, {"y3": 4, "y2": 4, "y1": 4})
+    made = with_planes_first(model)
+    assert operators(made).count("Transpose") == 1
+    check_same(made, model)
+
+
+def test_a_factor_that_is_given_is_no_image():
+    model = model_of(changed(1, helper.make_node("Mul", ["real", "factor"], ["grey"], "unit")))
+    model.graph.input.append(helper.make_tensor_value_info("factor", TensorProto.FLOAT, []))
+    made = with_planes_first(model)
+    assert operators(made) == operators(model)
+    onnx.checker.check_model(made, full_check=True)
+
+
 def changed(at: int, *nodes: NodeProto) -> list[NodeProto]:
     return [*SCALING[:at], *nodes, *SCALING[at + 1 :]]
 
@@ -126,6 +149,11 @@ STAYING: dict[str, Callable[[], ModelProto]] = {
     "another transposition": lambda: model_of(
         changed(4, helper.make_node("Transpose", ["scaled"], ["planes"], "first",
                                     perm=[0, 3, 2, 1]))
+    ),
+    "two images whose channels broadcast": lambda: model_of(
+        [*SCALING[:3], helper.make_node("Add", ["rgb", "grey"], ["both"], "both"),
+         helper.make_node("Concat", ["both"] * 2, ["scaled"], "twice", axis=3), FIRST],
+        {"planes": 4},
     ),
     "a result": lambda: model_of(SCALING[:-1], {"planes": 4}),
     "a graph in it": lambda: model_of([*SCALING[:2], *body(), *SCALING[2:]], {"y": 4, "taken": 4}),

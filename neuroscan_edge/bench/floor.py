@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuroscan_edge._optional import require
+from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.spec import Precision
 
 _BYTES = {Precision.FP32: 4, Precision.FP16: 2, Precision.INT8: 1}
+
+
+class GraphShapeError(NeuroScanError):
+    """A graph does not say what its operations are counted from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,13 @@ def layer_work(graph: bytes) -> list[LayerWork]:
         while parts[-1].output[0] in fused:
             parts.append(fused[parts[-1].output[0]])
         names = tuple(name for part in parts for name in (part.name, part.output[0]))
+        wanted = (*node.input[:2], node.output[0]) if node.op_type == "Conv" else node.input[1:2]
+        unknown = [name for name in wanted if not shapes.get(name)]
+        if unknown:
+            raise GraphShapeError(
+                f"the shape of {unknown[0]} at {node.name} is not known, which its operations are "
+                "counted from; export the graph with its shapes"
+            )
         layers.append(LayerWork(names, *_kind_and_work(node, shapes)))
     return layers
 

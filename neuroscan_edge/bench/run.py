@@ -26,7 +26,7 @@ from neuroscan_edge.bench.sweep import measure_sweep
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, Scope, SystemUnderTest
 from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
 from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, start_decoders
-from neuroscan_edge.errors import UsageError
+from neuroscan_edge.errors import NeuroScanError, UsageError
 from neuroscan_edge.gpu.telemetry import GpuTelemetry, open_telemetry
 from neuroscan_edge.machine import this_machine, usable_cores
 from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS
@@ -252,11 +252,18 @@ def _measure(opened: _Opened) -> None:
 def _layers(opened: _Opened) -> dict[str, Any]:
     if opened.choice.on_gpu:
         return {"reason": "layers are timed on a CPU only"}
-    # Of any precision: the names and operations are the same, and an engine may outlive its graph.
-    graph = opened.bundle.graph(opened.bundle.precisions[0]).data
+    graph = opened.bundle.graph(opened.choice.precision).data
     one_core = replace(opened.options, parallelism=Parallelism(threads=1), timed_layers=True)
-    with open_choice(opened.bundle, opened.choice, one_core) as runtime:
-        return measure_layers(runtime, graph, opened.library.slices, opened.request.layer_runs)
+    # What was measured before is worth more than this.
+    try:
+        with open_choice(opened.bundle, opened.choice, one_core) as runtime:
+            return measure_layers(runtime, graph, opened.library.slices, opened.request.layer_runs)
+    except NeuroScanError as error:
+        return {"reason": str(error)}
+    except OSError as error:
+        return {
+            "reason": f"the times cannot be kept ({error.strerror}); check the temporary folder"
+        }
 
 
 def _scenario(opened: _Opened, name: ScenarioName, scope: Scope) -> Measurement:

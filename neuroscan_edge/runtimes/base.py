@@ -252,7 +252,7 @@ class LayerTime:
     int8 : bool
         Whether it computes in INT8.
     ms : tuple of float
-        Of the whole batch, run for run.
+        Of the whole batch, run for run; one mean of all runs where a runtime tells no more.
     """
 
     name: str
@@ -266,5 +266,8 @@ class LayerTimed(Protocol):
     """A runtime that, opened for it, tells the time of each of its layers."""
 
     def layer_times(self, batch: UInt8Batch, runs: int) -> list[LayerTime]:
-        """Run a batch, (N, H, W, 1) uint8, so often, and return the layers that computed."""
+        """Run a batch, (N, H, W, 1) uint8, `runs` times, and return the layers that computed.
+
+        To be called once.
+        """
         ...

@@ -1,6 +1,5 @@
 """OpenVINO on the CPU."""
 
-from collections import defaultdict
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -99,8 +98,10 @@ class OpenVinoRuntime:
             ) from error
         self._names = output_names(bundle, _tensors(models[0].inputs), _tensors(models[0].outputs))
         self._requests = [model.create_infer_request() for model in models]
-        runs = [partial(_run, request, self._names) for request in self._requests]
-        self._streams = Streams(runs)
+        self._timed = timed_layers
+        # Inferences of each, which no two threads run at once.
+        self._done = [0] * streams
+        self._streams = Streams([partial(self._counted, index) for index in range(streams)])
         self._info = RuntimeInfo(str(RuntimeName.OPENVINO), version, "cpu", precision, sha256)
 
     @property
@@ -138,21 +139,42 @@ class OpenVinoRuntime:
         return self._streams.start(batch)
 
     def layer_times(self, batch: UInt8Batch, runs: int) -> list[LayerTime]:
-        """Run a batch on one stream so often, and return its layers; none if not opened for it."""
+        """Run a batch `runs` times on one stream; return its layers' means, in one figure each.
+
+        None if not opened for it.
+        """
+        if not self._timed:
+            return []
         request = self._requests[0]
-        spent: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         # The first of its size also prepares for it.
         _run(request, self._names, batch)
+        before, before_ms = self._done[0] + 1, _average_ms(request)
         for _ in range(runs):
             _run(request, self._names, batch)
-            for each in request.profiling_info:
-                if each.status == openvino.ProfilingInfo.Status.EXECUTED:
-                    layer = (each.node_name, each.node_type, each.exec_type)
-                    spent[layer].append(each.real_time.total_seconds() * 1000)
+        self._done[0] += 1 + runs
+        # Averages of all that was ever run, of batches of other sizes too.
         return [
-            LayerTime(name, f"{kind} ({kernel})", kernel.lower().endswith("_i8"), tuple(ms))
-            for (name, kind, kernel), ms in spent.items()
+            LayerTime(
+                name,
+                f"{kind} ({kernel})",
+                kernel.lower().endswith("_i8"),
+                (max(0.0, ms + (ms - before_ms.get((name, kind, kernel), 0.0)) * before / runs),),
+            )
+            for (name, kind, kernel), ms in _average_ms(request).items()
         ]
+
+    def _counted(self, index: int, batch: UInt8Batch) -> Outputs:
+        self._done[index] += 1
+        return _run(self._requests[index], self._names, batch)
+
+
+def _average_ms(request: Any) -> dict[tuple[str, str, str], float]:
+    """Return the average of each layer over all that its model ran, in whole microseconds."""
+    return {
+        (each.node_name, each.node_type, each.exec_type): each.real_time.total_seconds() * 1000
+        for each in request.profiling_info
+        if each.status == openvino.ProfilingInfo.Status.EXECUTED
+    }
 
 
 def _run(request: Any, names: list[str], batch: UInt8Batch) -> Outputs:
