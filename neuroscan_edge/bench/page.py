@@ -166,7 +166,8 @@ def _layers(layers: dict[str, Any]) -> str:
         + paragraph(
             f"Milliseconds of one core a slice, in batches of {layers['batch_size']}; of "
             f"{layers['runs']} runs the median (OpenVINO: the mean). Names and operators are the "
-            "runtime's; operations are two a multiplication and addition. Timing every layer takes time of its own."
+            "runtime's; operations are two a multiplication and addition. Timing every layer takes "
+            "time of its own."
         )
         + paragraph(f"The {len(slowest)} slowest:")
         + table(header, slowest)
