@@ -13,12 +13,13 @@ same sums, rounded as floats later and less.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+
+from neuroscan_edge.graph_rewriting import holds_graphs, integer, integers, needed
 
 _DOMAIN = "com.microsoft"
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -42,8 +43,7 @@ def to_channels_last(model: ModelProto) -> ModelProto:
     model : ModelProto
         Of images channels first, from `to_unsigned`.
     """
-    if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
-        # Their bodies use tensors of the graph around them, by name.
+    if holds_graphs(model):
         return model
     return _Rewriting(model).model()
 
@@ -142,9 +142,9 @@ class _Rewriting:
         return (
             data.input[0] in self._last
             and list(kernel) == [1, 1]
-            and _integer(node, "group") in {None, 1}
-            and set(_integers(node, "strides")) <= {1}
-            and set(_integers(node, "pads")) <= {0}
+            and integer(node, "group") in {None, 1}
+            and set(integers(node, "strides")) <= {1}
+            and set(integers(node, "pads")) <= {0}
             and len(set(points.reshape(-1).tolist())) == 1
         )
 
@@ -266,7 +266,7 @@ class _Rewriting:
 
     def _keeps_last(self, node: NodeProto) -> bool:
         """Whether an operator's input is channels last and it can go on with that."""
-        joins = node.op_type == "Concat" and _integer(node, "axis") == 1
+        joins = node.op_type == "Concat" and integer(node, "axis") == 1
         if node.op_type not in _ELEMENTWISE and not joins:
             return False
         values = [name for name in node.input if name and name not in self._constants]
@@ -353,22 +353,3 @@ class _Rewriting:
 
 def _bias(node: NodeProto) -> str:
     return str(node.input[2]) if len(node.input) > 2 else ""
-
-
-def _integer(node: NodeProto, name: str) -> int | None:
-    return next((int(each.i) for each in node.attribute if each.name == name), None)
-
-
-def _integers(node: NodeProto, name: str) -> list[int]:
-    return next((list(each.ints) for each in node.attribute if each.name == name), [])
-
-
-def needed(nodes: list[NodeProto], results: Iterable[str]) -> list[NodeProto]:
-    """Return the nodes that results come from, in order."""
-    wanted = set(results)
-    kept = []
-    for node in reversed(nodes):
-        if not wanted.isdisjoint(node.output):
-            kept.append(node)
-            wanted |= set(node.input)
-    return kept[::-1]

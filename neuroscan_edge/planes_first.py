@@ -12,7 +12,7 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from neuroscan_edge.channels_last import needed
+from neuroscan_edge.graph_rewriting import holds_graphs, integer, integers, needed
 
 _TO_FIRST = [0, 3, 1, 2]
 _ELEMENTWISE = frozenset({"Cast", "Add", "Sub", "Mul", "Div"})
@@ -29,8 +29,7 @@ def with_planes_first(model: ModelProto) -> ModelProto:
     model : ModelProto
         Whose inputs are channels last.
     """
-    if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
-        # Their bodies use tensors of the graph around them, by name.
+    if holds_graphs(model):
         return model
     lifting = _Lifting(model)
     nodes: list[NodeProto] = []
@@ -76,7 +75,7 @@ class _Lifting:
     def _may_lift(self, node: NodeProto) -> bool:
         return (
             node.op_type == "Transpose"
-            and _ints(node, "perm") == _TO_FIRST
+            and integers(node, "perm") == _TO_FIRST
             and node.output[0] not in self._outputs
             and node.input[0] in self._producers
             and self._leads_here(node.input[0])
@@ -90,7 +89,7 @@ class _Lifting:
         if node is None or len(node.output) != 1 or node.domain not in {"", "ai.onnx"}:
             return False
         if node.op_type == "Concat":
-            repeats = len(set(node.input)) == 1 and _int(node, "axis") in {3, -1}
+            repeats = len(set(node.input)) == 1 and integer(node, "axis") in {3, -1}
             return repeats and self._leads_here(node.input[0])
         # Two different images may have channels that broadcast, which repeated ones do not.
         images = set(node.input) - self._scalars
@@ -139,11 +138,3 @@ def _name(tensor: TensorProto) -> str:
 
 def _is_scalar(tensor: TensorProto) -> bool:
     return all(size == 1 for size in tensor.dims)
-
-
-def _ints(node: NodeProto, name: str) -> list[int]:
-    return next((list(each.ints) for each in node.attribute if each.name == name), [])
-
-
-def _int(node: NodeProto, name: str) -> int | None:
-    return next((int(each.i) for each in node.attribute if each.name == name), None)

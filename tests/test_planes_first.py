@@ -112,6 +112,25 @@ def test_a_factor_that_is_given_is_no_image():
     onnx.checker.check_model(made, full_check=True)
 
 
+def test_an_input_that_only_arithmetic_makes_an_image_stays():
+    """A constant of four dimensions gives its own rank to what it is multiplied with."""
+    model = model_of(
+        [
+            CAST,
+            helper.make_node("Mul", ["real", "lifting"], ["scaled"], "lift"),
+            FIRST,
+            helper.make_node("Neg", ["planes"], ["y"], "negate"),
+        ]
+    )
+    model.graph.initializer.append(
+        numpy_helper.from_array(np.ones((1,) * 4, np.float32), "lifting")
+    )
+    del model.graph.input[0].type.tensor_type.shape.dim[3]
+    made = with_planes_first(model)
+    assert operators(made) == operators(model)
+    onnx.checker.check_model(made, full_check=True)
+
+
 def changed(at: int, *nodes: NodeProto) -> list[NodeProto]:
     return [*SCALING[:at], *nodes, *SCALING[at + 1 :]]
 
@@ -140,8 +159,8 @@ STAYING: dict[str, Callable[[], ModelProto]] = {
         )
     ),
     "repeated along rows": lambda: model_of(
-        changed(2, helper.make_node("Concat", ["grey"] * 3, ["rgb"], "repeat", axis=1))[:-1],
-        {"planes": 4},
+        [*changed(2, helper.make_node("Concat", ["grey"] * 3, ["rgb"], "repeat", axis=1))[:-1],
+         helper.make_node("Neg", ["planes"], ["y"], "negate")],
     ),
     "an operator that is not known": lambda: model_of(
         changed(1, helper.make_node("Sqrt", ["real"], ["grey"], "root"))
@@ -152,8 +171,8 @@ STAYING: dict[str, Callable[[], ModelProto]] = {
     ),
     "two images whose channels broadcast": lambda: model_of(
         [*SCALING[:3], helper.make_node("Add", ["rgb", "grey"], ["both"], "both"),
-         helper.make_node("Concat", ["both"] * 2, ["scaled"], "twice", axis=3), FIRST],
-        {"planes": 4},
+         helper.make_node("Concat", ["both"] * 2, ["scaled"], "twice", axis=3), FIRST,
+         helper.make_node("Neg", ["planes"], ["y"], "negate")],
     ),
     "a result": lambda: model_of(SCALING[:-1], {"planes": 4}),
     "a graph in it": lambda: model_of([*SCALING[:2], *body(), *SCALING[2:]], {"y": 4, "taken": 4}),

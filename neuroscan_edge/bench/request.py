@@ -9,6 +9,9 @@ from neuroscan_edge.errors import SpecError
 from neuroscan_edge.pipeline import PipelineOptions
 from neuroscan_edge.spec import MAX_BATCH, Precision, RuntimeName
 
+_MOST_LAYER_RUNS = 1000
+"""ONNX Runtime's profiler keeps a million events, one for each layer and run."""
+
 
 @dataclass(frozen=True, slots=True)
 class BenchRequest:
@@ -79,3 +82,5 @@ class BenchRequest:
             raise SpecError(f"batch sizes {self.sweep} of the sweep; give 1 to {MAX_BATCH}")
         if min(self.stage_slices, self.layer_runs, self.cold_starts) < 0:
             raise SpecError("stage slices, layer runs and cold starts must be 0 or more")
+        if self.layer_runs > _MOST_LAYER_RUNS:
+            raise SpecError(f"layer runs is {self.layer_runs}; give 0 to {_MOST_LAYER_RUNS}")

@@ -1,4 +1,4 @@
-"""A whole benchmark: scenarios, stages, cold start and sweep, into one record."""
+"""A whole benchmark: scenarios, stages, layers, sweep and cold start, into one record."""
 
 import contextlib
 from collections.abc import Iterator

@@ -6,7 +6,7 @@ from neuroscan_edge.bench.record import BenchRecord
 
 
 def summary_lines(record: BenchRecord) -> list[str]:
-    """Return a line for each scenario, then stages, knee, cold start and verdict."""
+    """Return a line for each scenario, then stages, layers, knee, cold start and verdict."""
     content = record.content
     lines = [_scenario(each) for each in content["scenarios"]]
     for each in content["scenarios"]:
@@ -16,10 +16,12 @@ def summary_lines(record: BenchRecord) -> list[str]:
         stages = content["stages"]["one_at_a_time"]
         parts = ", ".join(f"{name} {value:.3g}" for name, value in stages["stages_ms"].items())
         lines.append(f"file to result {stages['file_to_result_ms']:.3g} ms: {parts}")
-    layers = content.get("layers", {}).get("kinds", ())
-    if layers:
-        parts = ", ".join(f"{_layer_kind(each)} {each['ms']:.3g}" for each in layers)
+    layers = content.get("layers", {})
+    if "kinds" in layers:
+        parts = ", ".join(f"{_layer_kind(each)} {each['ms']:.3g}" for each in layers["kinds"])
         lines.append(f"layers, ms of one core a slice: {parts}")
+    elif layers:
+        lines.append(f"no layers: {layers['reason']}")
     if content.get("sweep"):
         lines.append(f"knee: {content['sweep']['knee']} slices a batch")
     if content.get("cold_start"):

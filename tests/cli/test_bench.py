@@ -18,8 +18,9 @@ from fakes.fake_nvml import FakeNvml
 from tiny_models import calibrated_bundle
 from typer.testing import CliRunner
 
-from neuroscan_edge.bench import harness, read_record
+from neuroscan_edge.bench import harness, read_record, render_page
 from neuroscan_edge.bench.cold_start import ColdStartError, measure_cold_start
+from neuroscan_edge.bench.floor import GraphShapeError
 from neuroscan_edge.bench.library import open_library
 from neuroscan_edge.bench.system import FilesSystem
 from neuroscan_edge.build import BuildOptions, build_engine
@@ -98,12 +99,57 @@ def test_a_run_writes_record_and_page(scans, model, tmp_path):
     assert found["machine"]["cores"] and found["software"]["onnxruntime"]
     assert found["memory"]["peak_host_bytes"] > 1e7
     assert found["stages"]["one_at_a_time"]["slices"] == 4
+    computing = [each for each in found["layers"]["layers"] if each["operations"]]
+    assert {each["int8"] for each in computing} == {True, False}, "convolutions, and the head"
+    assert "layers, ms of one core a slice: " in done.output
+    assert "Layers of the model" in page.read_text()
     assert [point["batch_size"] for point in found["sweep"]["points"]] == [1, 4]
     assert str(tmp_path) not in output.read_text(), "no path of this machine is in a record"
     assert RESEARCH_USE in page.read_text() and "Where the time goes" in page.read_text()
     again = tmp_path / "again.html"
     assert bench("page", output, "--output", again).exit_code == 0
     assert again.read_text() == page.read_text()
+
+
+def test_no_layers_are_timed_where_none_are_wanted(scans, model, tmp_path):
+    output = tmp_path / "record.json"
+    done = bench(scans, "--model", model.folder, *QUICK, "--output", output,
+                 "--scenario", "Offline", "--layer-runs", 0)  # fmt: skip
+    assert done.exit_code in {0, 1}, done.output
+    assert "layers" not in read_record(output).content
+    assert "Layers of the model" not in render_page(read_record(output))
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (GraphShapeError("the shape of x is not known"), "the shape of x is not known"),
+        (OSError(28, "No space left on device"), "No space left on device); check the temporary"),
+    ],
+    ids=["graph", "disk"],
+)
+def test_what_was_measured_outlives_a_failure_to_time_layers(
+    scans, model, tmp_path, monkeypatch, failure, reason
+):
+    def fails(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("neuroscan_edge.bench.run.measure_layers", fails)
+    output = tmp_path / "record.json"
+    done = bench(scans, "--model", model.folder, *QUICK, "--output", output,
+                 "--scenario", "Offline")  # fmt: skip
+    assert done.exit_code in {0, 1}, done.output
+    record = read_record(output)
+    assert record.content["scenarios"][0]["samples"] > 0 and "sweep" in record.content
+    assert reason in record.content["layers"]["reason"]
+    assert "no layers: " in done.output and reason in done.output
+    assert "Layers of the model" in render_page(record)
+
+
+@pytest.mark.parametrize("runs", [-1, 1001])
+def test_layer_runs_out_of_range_are_bad_usage(scans, model, runs):
+    done = bench(scans, "--model", model.folder, "--layer-runs", runs)
+    assert done.exit_code == 2 and "layer runs" in done.output
 
 
 def test_noise_stands_in_for_scans(model, tmp_path):
@@ -254,6 +300,7 @@ def test_without_nvml_the_reason_is_told(scans, model, tmp_path, monkeypatch):
                  "--scenario", "Offline")  # fmt: skip
     assert done.exit_code in {0, 1}, done.output
     assert "no GPU figures: pynvml is not installed" in done.output
+    assert "no layers: layers are timed on a CPU only" in done.output
     assert "neuroscan-edge[bench]" in read_record(output).content["gpu"]["reason"]
 
 
