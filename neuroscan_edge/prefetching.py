@@ -18,8 +18,8 @@ from neuroscan_edge.errors import NeuroScanError
 STALLED_IN_A_ROW = 3
 """Files that give no data in time, one after another, before a run takes the folder for gone."""
 
-MOST_TOGETHER = 4
-"""Files that a decoder process is asked for at once; more would save nothing more."""
+MOST_TOGETHER = 8
+"""Files that a decoder process is asked for at once; twice as many would save nothing more."""
 
 _SLICES_AHEAD = 512
 """Slices that are ready beyond which no further file is asked for: one may hold a thousand."""

@@ -91,11 +91,14 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanF
     UnsupportedScanError
         If the image is of a mode that has no stated grey rule.
     """
-    _check_cost(data, limits)
+    check_directories(data, limits.frames)
+    # What this decodes is seen to have one scan.
     plane = colourless_luma(data, limits.image_pixels, nothing_else=True)
     if plane is not None:
         yield Scan(plane, Provenance(path), SourceFacts(colour=False))
         return
+    if data.startswith(b"\xff\xd8"):
+        check_jpeg_scans(data)
     try:
         with quiet:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -143,13 +146,6 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
-
-
-def _check_cost(data: bytes, limits: Limits) -> None:
-    """Refuse what would take a decoder far more time or memory than its size lets expect."""
-    check_directories(data, limits.frames)
-    if data.startswith(b"\xff\xd8"):
-        check_jpeg_scans(data)
 
 
 def _bomb(limits: Limits) -> ScanTooLargeError:

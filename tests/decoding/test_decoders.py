@@ -32,7 +32,7 @@ from neuroscan_edge.pipeline import (
     classify_batches,
     classify_files,
 )
-from neuroscan_edge.prefetching import Position, StalledError
+from neuroscan_edge.prefetching import MOST_TOGETHER, Position, StalledError
 from neuroscan_edge.scans import find_scans, read_scans
 from neuroscan_edge.spec import Preprocessing
 
@@ -157,7 +157,7 @@ def test_nor_that_of_those_that_a_process_is_asked_for_with_it(
     with decoders(file_timeout_s=0.5) as there:
         options = PipelineOptions(8, 1)
         results = list(classify_files(files, bundle, FakeRuntime(), options, decoders=there))
-    assert [len(paths) for paths in asked if files[place] in paths][0] == 4
+    assert [len(paths) for paths in asked if files[place] in paths][0] == MOST_TOGETHER
     assert [result.provenance.path for result in results] == list(map(str, files))
     assert results.pop(place).error.startswith(reason)
     assert {result.error for result in results} == {None}

@@ -8,7 +8,7 @@ import pytest
 from cases import encoded, noise
 
 from neuroscan_edge.errors import CorruptScanError, ScanTooLargeError
-from neuroscan_edge.scans import decoding_cost
+from neuroscan_edge.scans import Limits, decoding_cost
 from neuroscan_edge.scans.decoding_cost import (
     INFLATED_BYTES,
     INFLATION,
@@ -17,6 +17,7 @@ from neuroscan_edge.scans.decoding_cost import (
     check_jpeg_scans,
     inflated,
 )
+from neuroscan_edge.scans.raster import read_raster
 
 
 def deflated(data: bytes) -> bytes:
@@ -33,6 +34,15 @@ def test_a_jpeg_of_too_many_scans():
     check_jpeg_scans(b"\xff\xda" * MOST_JPEG_SCANS)
     with pytest.raises(CorruptScanError, match="more than 100 scans"):
         check_jpeg_scans(b"\xff\xda" * (MOST_JPEG_SCANS + 1))
+
+
+def test_one_that_would_be_decoded_at_once_but_for_its_scans():
+    whole = encoded(np.repeat(noise((64, 64, 1)), 3, axis=2), "JPEG")
+    (scan,) = read_raster(whole, "whole.jpg", Limits())
+    assert scan.facts.colour is False
+    more = whole[whole.index(b"\xff\xda") : -2] * MOST_JPEG_SCANS
+    with pytest.raises(CorruptScanError, match="more than 100 scans"):
+        next(read_raster(whole[:-2] + more + whole[-2:], "more.jpg", Limits()))
 
 
 def test_what_inflates_little_may_be_large():
