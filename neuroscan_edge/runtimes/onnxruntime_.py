@@ -203,11 +203,13 @@ class OnnxRuntime:
 
     def layer_times(self, batch: UInt8Batch, runs: int) -> list[LayerTime]:
         """Run a batch so often, and return its layers: once; none if not opened for it."""
-        if self._profile is None:
+        profile, self._profile = self._profile, None
+        if profile is None:
             return []
-        for _ in range(runs):
-            _run(self._session, self._input, self._names, batch)
-        events = json.loads(Path(self._session.end_profiling()).read_bytes())
+        with profile:
+            for _ in range(runs):
+                _run(self._session, self._input, self._names, batch)
+            events = json.loads(Path(self._session.end_profiling()).read_bytes())
         spent: dict[tuple[str, str], list[float]] = defaultdict(list)
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME):

@@ -8,7 +8,9 @@ from tiny_models import calibrated_bundle, tiny_graph, tiny_images
 
 from neuroscan_edge.bench.floor import GraphShapeError, count_work, layer_work
 from neuroscan_edge.bench.layers import measure_layers
-from neuroscan_edge.bundle import find_bundle, open_bundle
+from neuroscan_edge.build import BuildOptions, build_engine
+from neuroscan_edge.bundle import GRAPHS, find_bundle, open_bundle
+from neuroscan_edge.machine import this_machine
 from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
 from neuroscan_edge.runtimes.base import LayerTime, RuntimeInfo
 from neuroscan_edge.runtimes.parallelism import random_slices
@@ -146,6 +148,21 @@ def test_the_shipped_bundle_is_told_layer_by_layer(runtime):
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
+def test_so_is_an_engine_built_of_it(tmp_path, runtime):
+    if runtime is RuntimeName.OPENVINO and not this_machine().exact_int8:
+        pytest.skip("this processor has no VNNI, and OpenVINO no INT8 engine for it")
+    bundle = calibrated_bundle(tmp_path / "tiny")
+    build_engine(bundle, BuildOptions(runtime=runtime), lambda fraction, phase: None)
+    graph = bundle.graph(Precision.INT8).data
+    with open_runtime(open_bundle(bundle.folder), options(runtime, Precision.INT8)) as run:
+        assert run.info.engine_sha256 != bundle.files[GRAPHS[Precision.INT8]].sha256
+        found = measure_layers(run, graph, tiny_images(2), 2)
+    told = sum(each["operations"] for each in found["layers"] if each["operations"])
+    assert told == count_work(graph).operations
+    assert any(each["int8"] for each in found["layers"])
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
 def test_times_are_only_those_of_the_runs_asked_for(runtime):
     """Large batches before must not show: OpenVINO tells averages of all that it ever ran."""
     bundle = open_bundle(find_bundle())
@@ -166,6 +183,7 @@ def test_onnx_runtime_tells_each_run_and_no_other(tiny):
         for _ in range(4):
             run(tiny_images(1))
         times = run.layer_times(tiny_images(2), 3)
+        assert run.layer_times(tiny_images(2), 3) == []
     assert times and {len(each.ms) for each in times} == {3}
 
 
