@@ -7,6 +7,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def spread(found: dict[str, float]) -> str:
+def spread(found: dict[str, float], digits: int = 2) -> str:
     """Return a ratio with its interval."""
-    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+    median, low, high = (f"{found[name]:.{digits}f}" for name in ("median", "low", "high"))
+    return f"{median} ({low} to {high})"

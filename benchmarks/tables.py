@@ -163,11 +163,11 @@ def overhead_table(peers: dict[str, Any]) -> str:
         rows.append(
             [
                 f"{name} int8",
-                spread(files["wall"]),
-                spread(files["cores"]),
-                spread(one["wall"]),
-                spread(one["cores"]),
-                spread(each["plain_over_itself"]["wall"]),
+                spread(files["wall"], 3),
+                spread(files["cores"], 3),
+                spread(one["wall"], 3),
+                spread(one["cores"], 3),
+                spread(each["plain_over_itself"]["wall"], 3),
             ]
         )
     header = [

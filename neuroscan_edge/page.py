@@ -16,8 +16,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff;
 h1 { font-size: 1.7rem; margin-bottom: 0.2rem; }
 h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bottom: 1px solid #d5dae1; }
 p.use { color: #8a2f1d; font-weight: 600; margin-top: 0; }
-table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.8rem; text-align: left; border-bottom: 1px solid #e3e7ec; }
+table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums;
+        display: block; overflow-x: auto; }
+th, td { padding: 0.25rem 0.6rem; text-align: left; border-bottom: 1px solid #e3e7ec; }
 td.number, th.number { text-align: right; }
 img { max-width: 100%; height: auto; }
 figure { margin: 1rem 0; }
