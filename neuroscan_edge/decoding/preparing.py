@@ -119,10 +119,10 @@ def prepare_file(
     except MemoryError:
         reason = "memory: there is too little memory to decode this file; use fewer --workers"
         yield failure(path, done, reason)
-    except Exception as error:
+    except Exception:
         # A defect of a decoder, or of ours: one file must not end a run of thousands. The message
-        # may quote the file, and a header names a patient: only its kind is passed on.
-        reason = f"crashed: the decoder failed ({type(error).__name__}); export the image again"
+        # may quote the file, and a header names a patient: nothing of it is passed on.
+        reason = "crashed: the decoder failed on this file, a defect of it; export the image again"
         yield failure(path, done, reason)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.errors import ScanError
+from neuroscan_edge.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,14 @@ class Scan:
         Where it came from.
     facts : SourceFacts
         What its file says of it.
+    findings : tuple of Finding
+        What decoding found wrong with the file, though there are pixels.
     """
 
     pixels: npt.NDArray[np.uint8]
     provenance: Provenance
     facts: SourceFacts = field(default_factory=SourceFacts)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

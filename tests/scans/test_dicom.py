@@ -47,6 +47,7 @@ from neuroscan_edge.errors import (
     ScanTooLargeError,
     UnsupportedScanError,
 )
+from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import Limits
 from neuroscan_edge.scans.dicom import read_dicom
 from neuroscan_edge.scans.dicom_grey import apply_window
@@ -465,10 +466,6 @@ REFUSED = {
         lambda: raw_text("NumberOfFrames", "00000000000", PATIENT_ID),
         CorruptScanError,
     ),
-    "window centre is text": (
-        lambda: raw_text("WindowCenter", "-123456.78", PATIENT_NAME[:10]),
-        CorruptScanError,
-    ),
     "rescale slope is text": (
         lambda: swapped(
             dicom_file(STORED_12, RescaleSlope="1.2345678", RescaleIntercept="0"),
@@ -545,6 +542,7 @@ READABLE_BUT_ODD = {
         STORED_8, SpecificCharacterSet="ISO_IR 999"
     ),
     "window centre is empty": lambda: dicom_file(STORED_8, WindowCenter=""),
+    "window centre is text": lambda: raw_text("WindowCenter", "-123456.78", PATIENT_NAME[:10]),
     "more pixel data than declared": lambda: dicom_file(STORED_16, Rows=4),
 }
 
@@ -595,10 +593,12 @@ def test_the_patient_is_in_the_file():
 
 
 @pytest.mark.parametrize("rows", [8, 4, 3], ids=["one row over", "two frames", "three frames"])
-def test_more_pixel_data_than_declared_is_read_as_declared_or_refused(rows):
-    with contextlib.suppress(ScanError):
-        pixels = read_one(dicom_file(STORED_16, Rows=rows))
-        assert_rounded(pixels, by_percentile(STORED_16[:rows]))
+def test_more_pixel_data_than_declared_is_read_and_doubted(rows):
+    scans = read(dicom_file(STORED_16, Rows=rows))
+    assert len(scans) == len(STORED_16) // rows
+    for index, scan in enumerate(scans):
+        assert_rounded(scan.pixels, by_percentile(STORED_16[index * rows : (index + 1) * rows]))
+        assert scan.findings == (Finding.CONTRADICTORY_HEADER,)
 
 
 def test_size_is_refused_before_pixels_are_decoded():
