@@ -35,6 +35,9 @@ _META_LENGTH_ELEMENT = b"\x02\x00\x00\x00UL\x04\x00"
 _MOST_ITEMS = 1 << 18
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
+# Frames of a film whose colour stands for that of all.
+_COLOUR_LOOKS = 16
+
 # What pydicom and its decoders raise on damaged files.
 _PARSER_ERRORS = (
     ValueError,
@@ -143,13 +146,15 @@ def _scan(
 
 
 def _check_colour(pixels: FramePixels, layout: PixelLayout) -> None:
-    """Reject a file that is in colour at its beginning, middle and end.
+    """Reject a film that is in colour wherever it is looked at.
 
     One row says it for all frames: a film in colour is not decoded frame by frame.
     """
     if layout.samples == 1 or len(pixels) == 1:
         return
-    for index in {0, len(pixels) // 2, len(pixels) - 1}:
+    last = len(pixels) - 1
+    looks = min(len(pixels), _COLOUR_LOOKS)
+    for index in (look * last // (looks - 1) for look in range(looks)):
         try:
             with _reading("the compressed frame"):
                 channels = pixels.channels(pixels.frame(index))

@@ -35,9 +35,10 @@ MIN_SHOWN_LEVELS = 32
 MIN_SHOWN_SHARE = 0.01
 """Nor does one that clips all but this share of the pixels to black and white."""
 
-MIN_STRUCTURE = 12.0
+MIN_STRUCTURE = 20.0
 """`PixelMeasures.contrast` of the frame by the percentile rule, from which there is something to
-be shown: the noise of a slice of air averages out, and stays black in the window of its series."""
+be shown: the noise of a slice of air averages out, 6 to 19 of 64 pixels a side and more, and stays
+black in the window of its series. Brain slices have 26 and more."""
 
 
 def grey_frame(

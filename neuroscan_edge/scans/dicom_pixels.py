@@ -15,7 +15,7 @@ from neuroscan_edge.errors import CorruptScanError, RejectedScanError, Unsupport
 from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import jpeg_lossless, rle
 from neuroscan_edge.scans.dicom_colour import has_equal_channels, unpack_422
-from neuroscan_edge.scans.dicom_elements import text
+from neuroscan_edge.scans.dicom_elements import named, text
 from neuroscan_edge.scans.dicom_fragments import EncapsulatedFrames
 from neuroscan_edge.scans.dicom_layout import PixelLayout, check_frames
 from neuroscan_edge.scans.dicom_streams import (
@@ -295,6 +295,8 @@ class _NativeFrames:
             # Zeros behind what is declared fill up a block.
             found = max(declared, min(found, -(-len(data.rstrip(b"\0")) // self._size)))
         self._found = found
+        if found > declared and layout.bits.allocated == 8 and layout.samples == 1:
+            _check_single_bytes(np.frombuffer(data, np.uint8, self._size))
         rest = data[found * self._size :] if found >= declared else b""
         self.has_rest = bool(rest.strip(b"\0"))
         """Whether something that is no whole frame follows the frames."""
@@ -304,6 +306,20 @@ class _NativeFrames:
 
     def __getitem__(self, index: int) -> bytes:
         return self._data[index * self._size : (index + 1) * self._size]
+
+
+def _check_single_bytes(first: npt.NDArray[np.uint8]) -> None:
+    """Refuse words of two bytes that the header takes for pixels of one: twice as many frames.
+
+    Of a picture, bytes are closer to the next than to the one after it; of words, the reverse, for
+    low and high bytes take turns.
+    """
+    values = first.astype(np.int16)
+    if np.abs(values[2:] - values[:-2]).sum() < np.abs(values[2:] - values[1:-1]).sum():
+        raise CorruptScanError(
+            f"the pixel data has two bytes a pixel, {named('BitsAllocated')} says 8; "
+            "export the image again"
+        )
 
 
 def _native_data(dataset: Dataset, layout: PixelLayout, syntax: uid.UID) -> bytes:

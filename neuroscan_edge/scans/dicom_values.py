@@ -2,9 +2,12 @@
 
 The header says how many bits are stored, which of them is the highest and whether there is a sign.
 Files are found whose values need more bits than that, lie elsewhere in the word, or have another
-sign; and files with overlays or junk above the stored bits, which are no part of the value. The
-words themselves tell them apart: where a value is read wrongly it wraps, and neighbouring pixels
-jump where the right reading is smooth.
+sign; and files with overlays or junk above the stored bits, which are no part of the value.
+
+The words themselves tell them apart. A sign is read rightly if the range that no pixel uses lies
+between the highest and the lowest value. Bits above the stored ones are part of the value if the
+picture changes where they do: it wraps there when they are cut off, while junk comes and goes
+without regard to the picture below.
 """
 
 from dataclasses import dataclass
@@ -16,16 +19,22 @@ import numpy.typing as npt
 Words = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
-CLEAR_SHARE = 0.2
-"""Share of the telling pairs of neighbours from which a reading is taken for the right one.
+SMOOTHER_SHARE = 0.2
+"""Of the pairs of neighbours between which the bits above change, the share that is closer together
+with those bits, from which they are part of the value: 0.34 and more for brain slices whose values
+need them, less than 0.01 for slices with junk, text or masks above their values."""
 
-Of brain slices whose values need more bits than stated, 0.34 and more of the pairs are smoother in
-the right reading; of slices with junk or text above their values, less than 0.02."""
+STEPPING_SHARE = 0.3
+"""Of the same pairs, the share that is further apart without those bits than nearly all other
+neighbours, from which they are not independent of the picture: 0.56 and more for values that need
+them, at most 0.22 for junk and text, 0.05 for random bits."""
 
 UNCLEAR_SHARE = 0.05
-"""Below this the reading that the header states is taken, and nothing is said."""
+"""Up to this share of closer pairs, and below the other, nothing contradicts the header."""
 
+_ORDINARY = 95
 _MIN_PAIRS = 16
+_GAP_RATIO = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +116,12 @@ def read_values(coded: Coded, bits: PixelBits, ignored: Mask | None = None) -> R
         low, doubtful = 0, True
     signed = bool(bits.signed)
     stated = _field(words, low, bits.stored, signed)
-    reading, unsure = stated, False
     outside = _varying(told) & ~(((1 << bits.stored) - 1) << low)
     above = outside >> (low + bits.stored)
     if above and not (signed and _is_sign_extended(told, low, bits.stored)):
         reading, unsure = _beyond(words, told, stated, bits, low, ignored)
-    elif coded.signed != bits.signed or _may_be_narrower(coded, bits):
-        reading, unsure = _signs(coded, words, stated, bits, ignored)
+    else:
+        reading, unsure = _signs(coded, told, stated, bits, low, ignored)
     changed = reading is not stated and not np.array_equal(reading, stated)
     return Reading(reading, doubtful or changed or unsure)
 
@@ -165,10 +173,9 @@ def _beyond(
     spare = width - bits.stored
     if not low and not int(np.bitwise_or.reduce(told, axis=None)) & ((1 << spare) - 1):
         return _field(words, spare, bits.stored, bool(bits.signed)), True
-    others = [_field(words, low, width - low, signed) for signed in (False, True)]
-    if bits.signed:
-        others.reverse()
-    return _smoothest(stated, others, ignored)
+    whole, _ = _signed_rightly(words, told, low, width - low, bool(bits.signed), ignored)
+    belong, unclear = _belong(stated, whole, ignored)
+    return (whole if belong else stated), unclear or belong
 
 
 def _may_be_narrower(coded: Coded, bits: PixelBits) -> bool:
@@ -178,55 +185,107 @@ def _may_be_narrower(coded: Coded, bits: PixelBits) -> bool:
 
 
 def _signs(
-    coded: Coded, words: Words, stated: Words, bits: PixelBits, ignored: Mask | None
+    coded: Coded, told: Words, stated: Words, bits: PixelBits, low: int, ignored: Mask | None
 ) -> tuple[Words, bool]:
     """Read words whose sign the header, or the compressed stream, says otherwise or not at all."""
-    stored = min(bits.stored, coded.precision or bits.stored)
-    if coded.signed is None and bits.signed is not None and not _may_be_narrower(coded, bits):
+    narrower = not low and _may_be_narrower(coded, bits)
+    if coded.signed is None and bits.signed is not None and not narrower:
         return stated, False
-    others = [_field(words, 0, stored, signed) for signed in (False, True)]
-    others = [other for other in others if not np.array_equal(other, stated)]
-    if not others:
+    stored = coded.precision if narrower and coded.precision else bits.stored
+    if not int(np.bitwise_or.reduce(told, axis=None)) >> (low + stored - 1) & 1:
         return stated, False
-    reading, unsure = _smoothest(stated, others, ignored)
+    signed = bool(bits.signed) and not narrower
+    reading, unsure = _signed_rightly(coded.words, told, low, stored, signed, ignored)
     # A stream and a header that contradict each other on a sign that there is.
-    return reading, unsure or (coded.signed is not None and coded.signed != bits.signed)
+    contradict = coded.signed is not None and bits.signed is not None
+    return reading, unsure or (contradict and coded.signed != bits.signed)
 
 
-def _smoothest(stated: Words, others: list[Words], ignored: Mask | None) -> tuple[Words, bool]:
-    """Return the stated reading or another that is clearly smoother, and whether that is unsure."""
-    best, unsure = stated, False
-    for other in others:
-        share, pairs = _smoother_share(best, other, ignored)
-        if pairs < _MIN_PAIRS:
-            unsure = unsure or pairs > 0
-        elif share > CLEAR_SHARE:
-            best = other
-        elif share > UNCLEAR_SHARE:
-            unsure = True
-    return best, unsure
+def _signed_rightly(
+    words: Words, told: Words, low: int, stored: int, stated: bool, ignored: Mask | None
+) -> tuple[Words, bool]:
+    """Read some bits with the sign that leaves the unused values at the ends of the range.
 
-
-def _smoother_share(first: Words, second: Words, ignored: Mask | None) -> tuple[float, int]:
-    """Compare two readings on the neighbours that they tell apart.
-
-    Returns the share of those pairs that differ less in the second, and how many pairs there are.
+    `stated` is taken where nothing tells; returns whether that is so, too.
     """
-    first, second = first.astype(np.int64), second.astype(np.int64)
-    apart = first - second
-    smoother = pairs = 0
+    gaps = {sign: _gap(_field(told, low, stored, sign), stored) for sign in (False, True)}
+    readings = {sign: _field(words, low, stored, sign) for sign in (False, True)}
+    if np.array_equal(readings[False], readings[True]):
+        return readings[stated], False
+    if gaps[not stated] >= _GAP_RATIO * gaps[stated] + 1:
+        return readings[not stated], False
+    if gaps[stated] >= _GAP_RATIO * gaps[not stated] + 1:
+        return readings[stated], False
+    share, pairs = _closer(readings[stated], readings[not stated], ignored)
+    if pairs >= _MIN_PAIRS and share > 1 - SMOOTHER_SHARE:
+        return readings[not stated], False
+    return readings[stated], share >= SMOOTHER_SHARE or pairs < _MIN_PAIRS
+
+
+def _gap(told: Words, stored: int) -> int:
+    """Count the values between the highest one that is used and, around the end, the lowest."""
+    return (1 << stored) - 1 - (int(told.max()) - int(told.min()))
+
+
+def _belong(stated: Words, whole: Words, ignored: Mask | None) -> tuple[bool, bool]:
+    """Whether the bits that a stated reading cuts off are part of the values.
+
+    The second is whether that is not sure.
+    """
+    share, pairs = _closer(stated, whole, ignored)
+    if pairs < _MIN_PAIRS:
+        return False, pairs > 0
+    if share > SMOOTHER_SHARE:
+        return True, False
+    if _stepping(stated, whole, ignored) < STEPPING_SHARE:
+        return False, share > UNCLEAR_SHARE
+    # The picture changes with them: a sharp edge, or a mask that was drawn along one.
+    parts = np.unique((whole.astype(np.int64) - stated) // max(_step(stated, whole), 1))
+    return bool(parts[-1] - parts[0] == len(parts) - 1), True
+
+
+def _step(stated: Words, whole: Words) -> int:
+    """Return the smallest part that a stated reading cuts off."""
+    cut = np.abs(whole.astype(np.int64) - stated)
+    return int(cut[cut > 0].min()) if cut.any() else 0
+
+
+def _closer(first: Words, second: Words, ignored: Mask | None) -> tuple[float, int]:
+    """Compare two readings on the neighbours between which their difference changes.
+
+    Returns the share of those pairs that are closer together in the second, and how many there are.
+    """
+    closer = pairs = 0
     for axis in (0, 1):
-        telling = np.diff(apart, axis=axis) != 0
-        if ignored is not None:
-            telling &= ~_either(ignored, axis)
-        steps = np.abs(np.diff(second, axis=axis)) < np.abs(np.diff(first, axis=axis))
-        smoother += int(np.count_nonzero(steps & telling))
+        steps, telling = _steps(first, axis), _telling(first, second, ignored, axis)
+        closer += int(np.count_nonzero((_steps(second, axis) < steps) & telling))
         pairs += int(np.count_nonzero(telling))
-    return smoother / max(pairs, 1), pairs
+    return closer / max(pairs, 1), pairs
 
 
-def _either(ignored: Mask, axis: int) -> Mask:
-    """Whether one of two neighbours is ignored."""
+def _stepping(first: Words, second: Words, ignored: Mask | None) -> float:
+    """Return the share of those pairs that are further apart in the first than most others are."""
+    at, elsewhere = [], []
+    for axis in (0, 1):
+        steps, telling = _steps(first, axis), _telling(first, second, ignored, axis)
+        at.append(steps[telling])
+        elsewhere.append(steps[~telling])
+    others = np.concatenate(elsewhere)
+    if not others.size:
+        return 0.0
+    return float((np.concatenate(at) > np.percentile(others, _ORDINARY)).mean())
+
+
+def _steps(values: Words, axis: int) -> Words:
+    return np.abs(np.diff(values.astype(np.int64), axis=axis))
+
+
+def _telling(first: Words, second: Words, ignored: Mask | None, axis: int) -> Mask:
+    """Whether the difference of two readings changes between neighbours."""
+    apart = first.astype(np.int64) - second
+    telling: Mask = np.diff(apart, axis=axis) != 0
+    if ignored is None:
+        return telling
     if axis == 0:
-        return ignored[1:] | ignored[:-1]
-    return ignored[:, 1:] | ignored[:, :-1]
+        return telling & ~(ignored[1:] | ignored[:-1])
+    return telling & ~(ignored[:, 1:] | ignored[:, :-1])
