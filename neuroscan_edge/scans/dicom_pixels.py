@@ -366,9 +366,8 @@ def _check_lossy(precision: int) -> None:
 
 
 def _transfer_syntax(dataset: Dataset) -> uid.UID:
-    syntax = text(dataset.file_meta, "TransferSyntaxUID")
-    if syntax:
-        return uid.UID(syntax)
+    if "TransferSyntaxUID" in dataset.file_meta:
+        return uid.UID(text(dataset.file_meta, "TransferSyntaxUID"))
     # Without meta information the encoding shows, but not a compression.
     if dataset["PixelData"].is_undefined_length:
         raise UnsupportedScanError(

@@ -239,15 +239,18 @@ def _belong(stated: Words, whole: Words, ignored: Mask | None) -> tuple[bool, bo
         return True, False
     if _stepping(stated, whole, ignored) < STEPPING_SHARE:
         return False, share > UNCLEAR_SHARE
-    # The picture changes with them: a sharp edge, or a mask that was drawn along one.
-    parts = np.unique((whole.astype(np.int64) - stated) // max(_step(stated, whole), 1))
-    return bool(parts[-1] - parts[0] == len(parts) - 1), True
+    # The picture changes with them: at a sharp edge, or a mask was made from it.
+    return not _is_mask(stated, whole), True
 
 
-def _step(stated: Words, whole: Words) -> int:
-    """Return the smallest part that a stated reading cuts off."""
-    cut = np.abs(whole.astype(np.int64) - stated)
-    return int(cut[cut > 0].min()) if cut.any() else 0
+def _is_mask(stated: Words, whole: Words) -> bool:
+    """Whether bits above values leave gaps, or follow from the values below them."""
+    cut = whole.astype(np.int64) - stated
+    parts = np.unique(cut)
+    if (parts[-1] - parts[0]) // int(np.diff(parts).min()) != len(parts) - 1:
+        return True
+    by_value = cut.ravel()[np.argsort(stated, axis=None, kind="stable")]
+    return int(np.count_nonzero(np.diff(by_value))) < 2 * len(parts)
 
 
 def _closer(first: Words, second: Words, ignored: Mask | None) -> tuple[float, int]:

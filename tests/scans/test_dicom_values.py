@@ -326,3 +326,29 @@ def test_two_bytes_a_pixel_under_8_bits_allocated_are_told(values, frames):
     data = native(words(values), **elements, **({"NumberOfFrames": frames} if frames else {}))
     with pytest.raises(CorruptScanError, match=r"two bytes a pixel.*Bits Allocated"):
         read_one(data)
+
+
+MASKS = {
+    "of the bright": (HEAD > 600).astype(np.uint16),
+    "of the dark": (HEAD < 200).astype(np.uint16),
+    "of bits that leave a gap": (HEAD > 200).astype(np.uint16) * 9,
+    "of the value's own bits": (HEAD >> 7).astype(np.uint16),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_masks_drawn_along_the_picture_are_no_part_of_the_values(mask):
+    scan = read_one(native(words(HEAD) | (mask << 12), **header(12, **window(500, 1000))))
+    assert_rounded(scan.pixels, windowed(HEAD, 500, 1000))
+
+
+@pytest.mark.parametrize("stored", [10, 11])
+def test_sharp_edges_between_values_that_need_more_bits(stored):
+    values = np.zeros((SIDE, SIDE), np.int64)
+    values[8:56, 8:56] = 2400
+    values[12:52, 12:52] = 1300 + np.add.outer(np.arange(40), np.arange(40))
+    values[30:40, 30:40] = 2900
+    values[20:26, 16:30] = 400
+    scan = read_one(native(words(values), **header(stored)))
+    assert_rounded(scan.pixels, by_percentile(values))
+    assert scan.findings == DOUBTED
