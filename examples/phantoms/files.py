@@ -1,5 +1,6 @@
 """Writes examples as DICOM files and pictures, the same bytes each time."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import NAMESPACE_OID, uuid5
 
@@ -24,12 +25,23 @@ SLICE_MM = 5.0
 SLOPE, INTERCEPT = 1.5, -20.0
 JPEG_QUALITY = 90
 
-# Scanning Sequence (0018,0020), Sequence Variant (0018,0021), and times in ms.
-_PROTOCOLS: dict[Sequence, dict[str, str]] = {
-    Sequence.T1: {"scanning": "SE", "variant": "NONE", "repetition": "550", "echo": "10"},
-    Sequence.T1C: {"scanning": "SE", "variant": "NONE", "repetition": "550", "echo": "10"},
-    Sequence.T2: {"scanning": "SE", "variant": "SK", "repetition": "4500", "echo": "100"},
-    Sequence.FLAIR: {"scanning": "IR", "variant": "SK", "repetition": "9000", "echo": "120"},
+
+@dataclass(frozen=True, slots=True)
+class _Protocol:
+    """Attributes of a spin-echo sequence; times in ms."""
+
+    scanning: tuple[str, ...]
+    repetition_ms: int
+    echo_ms: int
+    echoes: int = 1
+    inversion_ms: int | None = None
+
+
+_PROTOCOLS = {
+    Sequence.T1: _Protocol(("SE",), 550, 10),
+    Sequence.T1C: _Protocol(("SE",), 550, 10),
+    Sequence.T2: _Protocol(("SE",), 4500, 100, echoes=16),
+    Sequence.FLAIR: _Protocol(("SE", "IR"), 9000, 120, echoes=16, inversion_ms=2500),
 }
 
 
@@ -124,18 +136,18 @@ def _dicom_dataset(example: Example, values: Pixels) -> Dataset:
     dataset.PatientSex = ""
     dataset.PatientComments = STATEMENT
     dataset.BodyPartExamined = example.body_part
-    dataset.ScanningSequence = protocol["scanning"]
-    dataset.SequenceVariant = protocol["variant"]
+    dataset.ScanningSequence = list(protocol.scanning)
+    dataset.SequenceVariant = "SK" if protocol.echoes > 1 else "NONE"
     dataset.ScanOptions = ""
     dataset.MRAcquisitionType = "2D"
     dataset.SliceThickness = f"{SLICE_MM:g}"
     dataset.SpacingBetweenSlices = "6"
-    dataset.RepetitionTime = protocol["repetition"]
-    dataset.EchoTime = protocol["echo"]
-    dataset.EchoTrainLength = "1"
+    dataset.RepetitionTime = str(protocol.repetition_ms)
+    dataset.EchoTime = str(protocol.echo_ms)
+    dataset.EchoTrainLength = str(protocol.echoes)
     dataset.PatientPosition = "HFS" if example.body_part == "HEAD" else "FFS"
-    if example.sequence is Sequence.FLAIR:
-        dataset.InversionTime = "2500"
+    if protocol.inversion_ms is not None:
+        dataset.InversionTime = str(protocol.inversion_ms)
     if example.sequence is Sequence.T1C:
         dataset.ContrastBolusAgent = "SYNTHETIC"
     dataset.StudyInstanceUID = _derived_uid(example.seed, "study")

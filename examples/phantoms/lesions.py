@@ -46,7 +46,7 @@ def _oedema(
     """Fluid in the white matter around a mass, with fingers between the gyri."""
     value = {T1: 0.33, T1C: 0.28, T2: 0.76, FLAIR: 0.82}[sequence]
     waves = Waves.draw(np.random.default_rng([seed, 4]), 30)
-    fingers = np.clip(1 + 0.35 * waves.at(tissue.points_mm), 0.4, 1.5)
+    fingers = np.clip(1 + 0.35 * waves.at(tissue.points_mm), 0.4, 1.2)
     near = smoothstep(beyond_mm / fingers, reach_mm, 0.55 * reach_mm)
     white = smoothstep(tissue.brain, GREY + 0.02, WHITE - 0.06)
     return _blend(image, value, 0.9 * near * white * tissue.inside)
