@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from support.places import ROOT
+
 PACKAGE = ROOT / "neuroscan_edge"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FRAMEWORKS = ("tensorflow", "keras", "tf2onnx", "torch", "matplotlib", "sklearn")
@@ -42,8 +43,8 @@ def test_the_package_imports_no_lab_code(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_pycuda_is_imported_in_gpu_alone(path):
-    if path.relative_to(PACKAGE).parts[0] != "gpu":
+def test_pycuda_is_imported_in_system_cuda_alone(path):
+    if path.relative_to(PACKAGE).parts[:2] != ("system", "cuda"):
         assert "pycuda" not in {name.split(".")[0] for name in imported(path)}
 
 
@@ -60,7 +61,8 @@ for each in pkgutil.walk_packages(neuroscan_edge.__path__, "neuroscan_edge."):
 def test_classifying_loads_no_framework(scans, bundle):
     code = f"""
 from pathlib import Path
-from neuroscan_edge.classification import ClassifyRequest, run
+from neuroscan_edge.classify.request import ClassifyRequest
+from neuroscan_edge.classify.run import run
 assert run(ClassifyRequest((Path({str(scans)!r}),), model={str(bundle.folder)!r})) == 0
 """
     assert loaded_by(code).isdisjoint(FRAMEWORKS)
