@@ -20,7 +20,7 @@ from whole_bundle import export_again
 
 from neuroscan_edge.bench.environment import describe_machine, describe_software
 from neuroscan_edge.model.bundle import Bundle, Graph, find_bundle, open_bundle
-from neuroscan_edge.model.graph.engine_graph import graph_for
+from neuroscan_edge.model.engine.runtime_graph import graph_for
 from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.runtimes.build import BuildOptions, build_engine
 from neuroscan_edge.runtimes.onnxrt.runner import OnnxRuntime

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuroscan_edge.model.bundle import Bundle, Graph
-from neuroscan_edge.model.graph.engine_graph import graph_for
+from neuroscan_edge.model.engine.runtime_graph import graph_for
 from neuroscan_edge.model.judging import Judging
 from neuroscan_edge.parity.baseline_predictions import (
     BaselinePredictions,

@@ -28,7 +28,7 @@ from neuroscan_edge.model.engine.manifest import (
     file_records,
     write_engine,
 )
-from neuroscan_edge.model.graph.engine_graph import graph_for
+from neuroscan_edge.model.engine.runtime_graph import graph_for
 from neuroscan_edge.model.graph.layer_plan import LayerPlan
 from neuroscan_edge.model.graph.output_names import HEATMAPS
 from neuroscan_edge.runtimes.build_progress import Report

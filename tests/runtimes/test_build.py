@@ -21,7 +21,7 @@ from neuroscan_edge.errors import (
 from neuroscan_edge.model.bundle import GRAPHS, find_bundle, open_bundle, without_file, write_files
 from neuroscan_edge.model.engine import open_engine
 from neuroscan_edge.model.engine.manifest import BatchProfile
-from neuroscan_edge.model.graph.engine_graph import graph_for
+from neuroscan_edge.model.engine.runtime_graph import graph_for
 from neuroscan_edge.model.graph.layer_plan import layer_plan
 from neuroscan_edge.model.graph.quantize import QuantizationPlan
 from neuroscan_edge.runtimes.build import BuildOptions, build_engine, preferred_runtime
