@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from training.augment import augment
 from training.recipe import Recipe, Stage
 

@@ -318,7 +318,7 @@ def judge(
 ) -> None:
     """Fit temperature, thresholds and outlier scores, and put them into a bundle's graphs."""
     with exit_codes():
-        from neuroscan_edge.bundle import open_bundle
+        from neuroscan_edge.model.bundle import open_bundle
         from training.judging import JudgingOptions, judge_bundle
         from training.recipe import load_recipe
 
@@ -353,7 +353,7 @@ def judging_report(
 ) -> None:
     """Measure what judging catches, and what it costs in slices that are referred."""
     with exit_codes():
-        from neuroscan_edge.bundle import open_bundle
+        from neuroscan_edge.model.bundle import open_bundle
         from neuroscan_edge.runtimes import RuntimeOptions
         from training.judging_report import judging_report as measure
         from training.judging_report import report_files, summary
@@ -383,8 +383,8 @@ def card(
 ) -> None:
     """Write a baseline's model card from its own record and a measured evaluation."""
     with exit_codes():
-        from neuroscan_edge.baseline import read_baseline
-        from neuroscan_edge.bundle import open_bundle
+        from neuroscan_edge.model.baseline import read_baseline
+        from neuroscan_edge.model.bundle import open_bundle
         from training.card import add_card, model_card
         from training.evaluate import read_evaluation
         from training.reports import write_report

@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold
 
-from neuroscan_edge._files import sha256_file, write_whole
-from neuroscan_edge.baseline import Baseline, read_baseline, write_card
-from neuroscan_edge.dataset import Split, load_split, open_dataset
 from neuroscan_edge.errors import DatasetError, NeuroScanError
-from neuroscan_edge.labels import printable
-from neuroscan_edge.parity.duplicates import duplicate_groups
-from neuroscan_edge.parity.images import Images, load_images
-from neuroscan_edge.parity.metrics import classification_metrics
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.baseline import Baseline, read_baseline, write_card
+from neuroscan_edge.model.labels import printable
+from neuroscan_edge.parity.evaluation.duplicates import duplicate_groups
+from neuroscan_edge.parity.evaluation.images import Images, load_images
+from neuroscan_edge.parity.evaluation.metrics import classification_metrics
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.scans.dataset import Split, load_split, open_dataset
+from neuroscan_edge.system.files import sha256_file, write_whole
 from training.audit_record import Audit
 from training.batches import TrainingBatches, steps_per_epoch
 from training.callbacks import Clock, Report, StateSaver, StepTimer
