@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.errors import DatasetError
-from neuroscan_edge.parity.duplicates import near_pairs
+from neuroscan_edge.parity.evaluation.duplicates import near_pairs
 from training.sources.listing import STUDY, SourceFile, test_patients
 
 HELD_OUT_SHARE = 0.15

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from neuroscan_edge._files import write_whole
 from neuroscan_edge.spec import Preprocessing
+from neuroscan_edge.system.files import write_whole
 from training.recipe import PoolRecipe
 from training.sources.groups import choose_held_out, held_out_csv
 from training.sources.listing import count_by, list_sources

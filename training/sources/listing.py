@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from neuroscan_edge._files import sha256_file
-from neuroscan_edge.dataset import SplitName, load_splits
 from neuroscan_edge.errors import DatasetError
+from neuroscan_edge.scans.dataset import SplitName, load_splits
+from neuroscan_edge.system.files import sha256_file
 
 STUDY = "study"
 """Name of the source that a split folder holds."""

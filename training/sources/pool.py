@@ -5,9 +5,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from neuroscan_edge.dataset import LabelledFile, Split
 from neuroscan_edge.errors import DatasetError
-from neuroscan_edge.parity.images import Images, load_images
+from neuroscan_edge.parity.evaluation.images import Images, load_images
+from neuroscan_edge.scans.dataset import LabelledFile, Split
 from neuroscan_edge.spec import Preprocessing
 from training.recipe import PoolRecipe
 from training.sources.groups import group_names
