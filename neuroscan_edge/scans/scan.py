@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.errors import ScanError
-from neuroscan_edge.findings import Finding
+from neuroscan_edge.spec import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class ScanFault:
-    """One slice of a file that cannot be decoded, where others of the file may be.
+    """One slice of a file that cannot be decoded; others of the file may be.
 
     Parameters
     ----------

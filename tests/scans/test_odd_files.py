@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from neuroscan_edge.errors import ScanError
-from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import Scan, find_scans, read_scans
 from neuroscan_edge.scans.quality import examine
+from neuroscan_edge.spec import Finding
 
 ONE_GREY_LEVEL = 1
 # Decoders of lossy JPEG may differ by rounding.
