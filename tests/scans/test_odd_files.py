@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from neuroscan_edge.errors import ScanError
-from neuroscan_edge.scans import Scan, find_scans, read_scans
+from neuroscan_edge.errors import ScanError, UnsupportedScanError
+from neuroscan_edge.scans import Scan, ScanFault, find_scans, read_scans
 from neuroscan_edge.scans.quality import examine
 from neuroscan_edge.spec import Finding
 
@@ -38,9 +38,10 @@ def rows(folder):
     found = []
     for path in find_scans(inputs).files:
         try:
-            found += read_scans(path)
+            slices = list(read_scans(path))
         except ScanError as error:
-            found.append(error)
+            slices = [error]
+        found += [each.error if isinstance(each, ScanFault) else each for each in slices]
     return found
 
 
@@ -52,7 +53,7 @@ def expected_of(folder):
 
 
 def reason(row):
-    return "" if isinstance(row, Scan) else str(getattr(row, "error", row))
+    return "" if isinstance(row, Scan) else str(row)
 
 
 @pytest.mark.skipif(not CASES, reason=WHY_NOT)
@@ -79,7 +80,7 @@ def test_right_grey_or_a_true_word(case):
 
 
 def is_unsupported(row):
-    return getattr(getattr(row, "error", row), "kind", None) == "unsupported"
+    return isinstance(row, UnsupportedScanError)
 
 
 def the_case(name):

@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 
 from neuroscan_edge.errors import CorruptScanError
 from neuroscan_edge.scans.dicom.elements import items, text, texts
+from neuroscan_edge.scans.dicom.sequence import series_facts
 from neuroscan_edge.scans.scan import DicomUids, SourceFacts
 
 _FRAME_TYPE_SEQUENCES = (
@@ -96,11 +97,13 @@ class FrameHeader:
 
     def facts(self) -> SourceFacts:
         """Return what the header says of the frame; values that are no code strings are dropped."""
+        image_type = self._image_type()
         return SourceFacts(
             modality=_code_string(text(self.dataset, "Modality")),
-            image_type=self._image_type(),
+            image_type=image_type,
             body_part=self._body_part(),
             burned_in_annotation=_code_string(text(self.dataset, "BurnedInAnnotation")) == "YES",
+            series=series_facts(self.dataset, self.holder, image_type),
         )
 
     def _image_type(self) -> tuple[str, ...]:
