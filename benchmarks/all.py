@@ -118,7 +118,7 @@ def steps(data: Path, baseline: Path, rate: float) -> list[Step]:
     turns_s = 192 * 8 / rate * (3.5 + 4 * 2.9 + 1.6 + 11.7 + 1.3 + 1)
     peers_s = 90 + turns_s + 30 * 192 / rate * 2.3
     return [
-        Step("ceilings", ("-m", "benchmarks.ceilings",), "ceilings.json", 300, 20),
+        Step("ceilings", ("-m", "benchmarks.ceilings"), "ceilings.json", 300, 20),
         Step(
             "peers", ("-m", "benchmarks.peers", *given, *whole), "peers-cpu.json", 3600, peers_s
         ),
@@ -153,7 +153,7 @@ def steps(data: Path, baseline: Path, rate: float) -> list[Step]:
             "preprocessing", ("-m", "benchmarks.preprocessing"), "preprocessing-gpu.json", 900, 120,
             absent="" if gpu.gpus else f"no GPU: {gpu.reason}",
         ),
-        Step("tables", ("-m", "benchmarks.tables",), "", 120, 5),
+        Step("tables", ("-m", "benchmarks.tables"), "", 120, 5),
     ]  # fmt: skip
 
 
