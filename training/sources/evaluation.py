@@ -77,7 +77,7 @@ class Answers:
     answered: Mask | None
 
 
-def test_masks(
+def part_masks(
     loaded: LoadedPool, parts: Parts, *, strict_distance: int = STRICT_DISTANCE
 ) -> dict[str, Mask]:
     """Select the slices of each part to measure, (N,) bool by the part's name.
@@ -148,7 +148,7 @@ def evaluate_sources(
     parts = divide(
         loaded.files, loaded.groups, held_out, options.left_out, options.validation_share
     )
-    masks = test_masks(loaded, parts)
+    masks = part_masks(loaded, parts)
     outside = loaded.images.targets < 0
     wanted = np.logical_or.reduce([*masks.values(), outside])
     answers = _answers(path, subject, loaded, wanted)
