@@ -260,6 +260,59 @@ def evaluate(
         typer.echo(f"{summary(evaluation.report)}\n{RESEARCH_USE}")
 
 
+@app.command("evaluate-sources")
+def evaluate_sources(
+    model: Annotated[Path, typer.Argument(help="Baseline (.keras) or bundle.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe that the model was trained by.")],
+    data: Annotated[Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set of the study.")],
+    output: Annotated[Path, typer.Option(help="JSON file to write.")],
+    start: Annotated[str, typer.Option(help="Where training began, such as 'ImageNet'.")],
+    precision: Annotated[
+        Precision | None, typer.Option(help="Precision of a bundle; default: the fastest.")
+    ] = None,
+    extra: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
+        ),
+    ] = None,
+    study_patients: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
+        ),
+    ] = None,
+    held_out: Annotated[
+        Path, typer.Option(help="List of the images that no network trains on.")
+    ] = Path("training/held-out.csv"),
+) -> None:
+    """Measure a model on the published split, its leak-free parts, and source by source."""
+    with exit_codes():
+        from neuroscan_edge.errors import UsageError
+        from training.recipe import load_recipe
+        from training.sources.evaluation import (
+            SourceEvaluationOptions,
+            evaluate_sources,
+            source_table,
+            write_source_evaluation,
+        )
+        from training.sources.groups import read_held_out
+        from training.sources.listing import list_sources
+        from training.sources.pool import load_pool
+        from training.subjects import open_subject
+
+        pool = load_recipe(recipe).pool
+        if pool is None:
+            raise UsageError(f"{recipe} has no [pool]; give a recipe with several sources")
+        subject = open_subject(model, precision)
+        listed = list_sources(data, extra, study_patients)
+        loaded = load_pool(listed, pool, subject.preprocessing)
+        options = SourceEvaluationOptions(pool.left_out, pool.validation_share, start)
+        report = evaluate_sources(model, subject, loaded, read_held_out(held_out), options)
+        write_source_evaluation(report, output)
+        typer.echo("\n".join([*source_table(report), f"{output}. {RESEARCH_USE}"]))
+
+
 @app.command()
 def specialist(
     first: Annotated[Path, typer.Argument(help="Baseline (.keras) of all classes.")],
