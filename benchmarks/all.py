@@ -1,9 +1,9 @@
 """Everything that is recorded, in one go on a quiet machine: run, logged, and taken up again.
 
-    python benchmarks/all.py --data DATA --list       # the steps, and how long each takes
-    python benchmarks/all.py --data DATA              # all that is not done yet
-    python benchmarks/all.py --data DATA --only peers --again
-    python benchmarks/all.py --data DATA --skip growth
+    python -m benchmarks.all --data DATA --list       # the steps, and how long each takes
+    python -m benchmarks.all --data DATA              # all that is not done yet
+    python -m benchmarks.all --data DATA --only peers --again
+    python -m benchmarks.all --data DATA --skip growth
 
 A step is a process with a time limit. What it says goes to `LOGS/NAME.log`, its record to
 `LOGS/NAME.json`, and from there to `benchmarks/results/` when the step is whole: one that was cut
@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recording import RESULTS
-
+from benchmarks.recording import RESULTS
 from neuroscan_edge.bench.environment import load_average
 from neuroscan_edge.bench.scenarios import SCENARIOS, ScenarioName
 from neuroscan_edge.model.bundle import find_bundle, open_bundle
@@ -119,42 +118,42 @@ def steps(data: Path, baseline: Path, rate: float) -> list[Step]:
     turns_s = 192 * 8 / rate * (3.5 + 4 * 2.9 + 1.6 + 11.7 + 1.3 + 1)
     peers_s = 90 + turns_s + 30 * 192 / rate * 2.3
     return [
-        Step("ceilings", ("benchmarks/ceilings.py",), "ceilings.json", 300, 20),
+        Step("ceilings", ("-m", "benchmarks.ceilings"), "ceilings.json", 300, 20),
         Step(
-            "peers", ("benchmarks/peers.py", *given, *whole), "peers-cpu.json", 3600, peers_s
+            "peers", ("-m", "benchmarks.peers", *given, *whole), "peers-cpu.json", 3600, peers_s
         ),
         Step(
-            "engines", ("benchmarks/engines.py", *given, *whole), "engines.json", 1800, 180,
+            "engines", ("-m", "benchmarks.engines", *given, *whole), "engines.json", 1800, 180,
             absent="" if _installed("tensorrt_rtx") else "TensorRT for RTX is not installed",
         ),
         Step(
-            "scenarios", ("benchmarks/scenarios.py", *given), "scenarios-cpu.json", 4500,
+            "scenarios", ("-m", "benchmarks.scenarios", *given), "scenarios-cpu.json", 4500,
             scenarios_s,
         ),
         Step(
-            "growth-tiny", ("benchmarks/growth.py", *given, "--tiny", "--counts", _counts()),
+            "growth-tiny", ("-m", "benchmarks.growth", *given, "--tiny", "--counts", _counts()),
             "growth-tiny.json", 1200, sum(GROWTH) / 500, in_parts=True,
         ),
         Step(
-            "growth", ("benchmarks/growth.py", *given, "--counts", _counts()),
+            "growth", ("-m", "benchmarks.growth", *given, "--counts", _counts()),
             "growth.json", 2400, sum(GROWTH) / rate + 20, in_parts=True,
         ),
         Step(
-            "endurance-kills", ("benchmarks/endurance.py", "kills", *given),
+            "endurance-kills", ("-m", "benchmarks.endurance", "kills", *given),
             "endurance-kills.json", 1200, 2 * 5000 / rate + 30,
         ),
         Step(
-            "endurance-growth-tiny", ("benchmarks/endurance.py", "growth", *given, "--tiny"),
+            "endurance-growth-tiny", ("-m", "benchmarks.endurance", "growth", *given, "--tiny"),
             "endurance-growth-tiny.json", 600, 80,
         ),
         Step(
-            "heatmaps", ("benchmarks/heatmaps.py", *given, *whole), "heatmaps.json", 600, 60,
+            "heatmaps", ("-m", "benchmarks.heatmaps", *given, *whole), "heatmaps.json", 600, 60,
         ),
         Step(
-            "preprocessing", ("benchmarks/preprocessing.py",), "preprocessing-gpu.json", 900, 120,
+            "preprocessing", ("-m", "benchmarks.preprocessing"), "preprocessing-gpu.json", 900, 120,
             absent="" if gpu.gpus else f"no GPU: {gpu.reason}",
         ),
-        Step("tables", ("benchmarks/tables.py",), "", 120, 5),
+        Step("tables", ("-m", "benchmarks.tables"), "", 120, 5),
     ]  # fmt: skip
 
 

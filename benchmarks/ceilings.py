@@ -1,6 +1,6 @@
 """What this machine does at best: matrix products in FP32 and INT8, and memory bandwidth.
 
-    python benchmarks/ceilings.py
+    python -m benchmarks.ceilings
 
 A ceiling is what nothing exceeds, so it is the best of many rounds (another process can only lower
 it), of several sizes, and of every library here that multiplies matrices: none reaches the peak of
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from recording import BF16, RESULTS, opening, write
 
+from benchmarks.recording import BF16, RESULTS, opening, write
 from neuroscan_edge.bench.environment import instruction_sets
 from neuroscan_edge.system.machine import usable_cores
 from neuroscan_edge.system.timing import race

@@ -1,7 +1,7 @@
 """Kill -9 at random moments, and memory and rate over many slices, of `classify` as it is run.
 
-    python benchmarks/endurance.py kills --data DATA --slices 5000
-    python benchmarks/endurance.py growth --data DATA --slices 100000
+    python -m benchmarks.endurance kills --data DATA --slices 5000
+    python -m benchmarks.endurance growth --data DATA --slices 100000
 
 `kills` runs once unbroken, and again with a kill -9 at each of ten moments drawn from a seed,
 continued by --resume after each; the bytes of both results are compared, and every slice counted.
@@ -24,10 +24,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from growth import ROOT, copies, tiny_bundle
-from processes import family, living, resident_bytes
-from recording import RESULTS, opening, write
-
+from benchmarks.growth import ROOT, copies, tiny_bundle
+from benchmarks.processes import family, living, resident_bytes
+from benchmarks.recording import RESULTS, opening, write
 from neuroscan_edge.classify.output.resumable import journal_path
 from neuroscan_edge.system.files import sha256_file
 

@@ -1,10 +1,11 @@
 """Engines of the default bundle: build time, size, layers; agreement of the graphs.
 
-    python benchmarks/engines.py --data DATA --baseline BASELINE.keras --output RECORD.json
+    python -m benchmarks.engines --data DATA --baseline BASELINE.keras --output RECORD.json
 
 The baseline must be the one that the bundle was exported from: its FP32 graph, which the bundle
 leaves out for size, is exported again and must give the bundle's FP16 graph byte for byte.
-Engines are built by TensorRT for RTX, which needs no GPU for that. Throughput is `peers.py`'s.
+Engines are built by TensorRT for RTX, which needs no GPU for that. `benchmarks.peers` measures
+throughput.
 """
 
 import argparse
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from whole_bundle import export_again
 
+from benchmarks.whole_bundle import export_again
 from neuroscan_edge.bench.environment import describe_machine, describe_software
 from neuroscan_edge.model.bundle import Bundle, Graph, find_bundle, open_bundle
 from neuroscan_edge.model.engine.runtime_graph import graph_for

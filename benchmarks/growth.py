@@ -1,6 +1,6 @@
 """Images a second and peak memory of `classify` over more and more slices.
 
-    python benchmarks/growth.py --data DATA --counts 100,1000,10000,100000
+    python -m benchmarks.growth --data DATA --counts 100,1000,10000,100000
 
 Files are repeated through hard links. Each count is a process of its own, since memory's peak is a
 process' own. Time is told twice: by the clock, and as what the process and its decoders took of
@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from processes import core_seconds, family, resident_bytes
-from recording import RESULTS, opening, write
+from benchmarks.processes import core_seconds, family, resident_bytes
+from benchmarks.recording import RESULTS, opening, write
 
 ROOT = Path(__file__).parent.parent
 _SAMPLE_S = 0.2
@@ -29,7 +29,8 @@ _PROBE = """
 import sys
 from pathlib import Path
 from neuroscan_edge.bench.environment import peak_memory_bytes
-from neuroscan_edge.classify.run import ClassifyRequest, run
+from neuroscan_edge.classify.request import ClassifyRequest
+from neuroscan_edge.classify.run import run
 assert run(ClassifyRequest((Path(sys.argv[1]),), sys.argv[2] or None, Path(sys.argv[3]))) == 0
 print(peak_memory_bytes())
 """

@@ -1,6 +1,6 @@
 """Heatmaps of the graph against the gradient that Keras computes, and what they cost.
 
-    python benchmarks/heatmaps.py --data DATA [--baseline MODEL.keras] [--images 64] [--rounds 5]
+    python -m benchmarks.heatmaps --data DATA [--baseline MODEL.keras] [--images 64] [--rounds 5]
 
 Research use only. Not for diagnosis.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recording import RESULTS, opening, write
-from whole_bundle import export_again
 
+from benchmarks.recording import RESULTS, opening, write
+from benchmarks.whole_bundle import export_again
 from neuroscan_edge.classify.pipeline import AUTO_BATCH
 from neuroscan_edge.model.bundle import Bundle, find_bundle, open_bundle
 from neuroscan_edge.preprocess.opencv import CpuPreprocessor

@@ -1,6 +1,6 @@
 """What the pipeline costs over the bare runtime, and our runtimes over the plain libraries.
 
-Measured by `peers.py`, into its record.
+Measured by `benchmarks.peers`, into its record.
 """
 
 import contextlib

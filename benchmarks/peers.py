@@ -1,6 +1,6 @@
 """Side by side, files to results: Keras, plain ONNX Runtime and OpenVINO, detect-tumor, and ours.
 
-    python benchmarks/peers.py --data DATA --baseline training/checkpoints/xception-tuned.keras
+    python -m benchmarks.peers --data DATA --baseline training/checkpoints/xception-tuned.keras
 
 All run in one process, in turns, on the same files, each from file to result with the same number
 of decoding threads, so that what else the machine does hits all alike; ratios are those of turns.
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from overhead import measure_overhead, open_tuned
-from recording import BF16, RESULTS, opening, write
-from whole_bundle import export_again
 
+from benchmarks.overhead import measure_overhead, open_tuned
+from benchmarks.recording import BF16, RESULTS, opening, write
+from benchmarks.whole_bundle import export_again
 from neuroscan_edge.bench.environment import instruction_sets
 from neuroscan_edge.bench.library import open_library
 from neuroscan_edge.bench.stages import measure_stages

@@ -1,8 +1,8 @@
 """Preprocessing on the GPU: microseconds a slice, bandwidth, the ratio to OpenCV on all cores.
 
-    python benchmarks/preprocessing.py --output RECORD.json            # on a machine with a GPU
-    python benchmarks/preprocessing.py --engine ENGINE --model BUNDLE  # and the share of a batch
-    python benchmarks/preprocessing.py --count                         # without one: only counts
+    python -m benchmarks.preprocessing --output RECORD.json            # on a machine with a GPU
+    python -m benchmarks.preprocessing --engine ENGINE --model BUNDLE  # and the share of a batch
+    python -m benchmarks.preprocessing --count                         # without one: only counts
 
 Kernels are timed by CUDA events around many launches in a row on one stream, uploads by events
 around the copy, end to end by the host's clock from slices in memory to bytes in memory. OpenCV has

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from machines import described, is_one_machine
-from markup import table
+from benchmarks.machines import described, is_one_machine
+from benchmarks.markup import table
 
 
 def scenarios_table(content: dict[str, Any], peers: dict[str, Any]) -> str:

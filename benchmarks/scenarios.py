@@ -1,6 +1,6 @@
 """The three scenarios, ours and MLPerf's LoadGen in turns, with stages, sweep and cold start.
 
-    python benchmarks/scenarios.py --data DATA
+    python -m benchmarks.scenarios --data DATA
 
 One system is loaded for each scenario and both harnesses drive it alternately; what is compared is
 the median over the rounds. Two runs in a row would compare what the machine was doing instead.
@@ -11,8 +11,7 @@ import os
 import statistics
 from pathlib import Path
 
-from recording import RESULTS
-
+from benchmarks.recording import RESULTS
 from neuroscan_edge.bench import BenchRequest, Pace, render_page, run_bench, summary_lines
 from neuroscan_edge.bench.loadgen import AGREEMENT
 from neuroscan_edge.spec import RuntimeName

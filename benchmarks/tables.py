@@ -1,7 +1,7 @@
 """Write the tables of README.md and docs/benchmarks.md, and its pictures, from the records.
 
-    python benchmarks/tables.py            # write
-    python benchmarks/tables.py --check    # exit code 1 if anything would change
+    python -m benchmarks.tables            # write
+    python -m benchmarks.tables --check    # exit code 1 if anything would change
 
 No figure between the markers is typed.
 """
@@ -14,12 +14,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from growth_chart import growth_chart
-from machines import is_one_machine, machine_line, processor, same_machine
-from markup import spread, table
-from recording import RESULTS
-from scenario_tables import layers_table, loadgen_summaries, loadgen_table, scenarios_table
-
+from benchmarks.growth_chart import growth_chart
+from benchmarks.machines import is_one_machine, machine_line, processor, same_machine
+from benchmarks.markup import spread, table
+from benchmarks.recording import RESULTS
+from benchmarks.scenario_tables import (
+    layers_table,
+    loadgen_summaries,
+    loadgen_table,
+    scenarios_table,
+)
 from neuroscan_edge.model.graph.roofline import Ceilings, Work, floor_ms, limit
 from neuroscan_edge.report.charts import stacked_bars
 from neuroscan_edge.spec import Precision
@@ -30,7 +34,7 @@ README, PAGE = ROOT / "README.md", DOCS / "benchmarks.md"
 KERAS = "Keras predict, FP32"
 AIM = 8
 """Times Keras `predict` that INT8 is to be."""
-AGAIN = "Made by `benchmarks/tables.py`; do not edit."
+AGAIN = "Made by `python -m benchmarks.tables`; do not edit."
 
 
 def main() -> None:

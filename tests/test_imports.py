@@ -11,7 +11,7 @@ import pytest
 from support.places import ROOT
 
 FRAMEWORKS = ("tensorflow", "keras", "tf2onnx", "torch", "matplotlib", "sklearn")
-CHECKED = ("neuroscan_edge", "training", "kernels")
+CHECKED = ("neuroscan_edge", "training", "benchmarks", "kernels")
 """The packages that the contracts of pyproject.toml are about."""
 
 ASKED_FOR_BY = {

@@ -1,12 +1,13 @@
 """All benchmarks in one go: what is run again, what is kept, what a time limit does."""
 
+import importlib.util
 import json
-import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from support.places import ROOT
+from benchmarks import all as module
 
 WRITES = """
 import sys
@@ -20,17 +21,14 @@ STUBBORN = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + HAN
 
 
 @pytest.fixture
-def session_of(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    module = __import__("all")
+def session_of(tmp_path):
     results = tmp_path / "results"
     results.mkdir()
 
     def make(bundle="one"):
         return module.Session(tmp_path / "logs", bundle, results, rest=lambda _: None)
 
-    yield module, make, results
-    sys.modules.pop("all", None)
+    return module, make, results
 
 
 def step(module, script, said="first", **changes):
@@ -123,7 +121,9 @@ def test_every_step_is_a_script_with_the_options_that_it_takes(session_of, tmp_p
     assert len({each.name for each in found}) == len({each.record for each in found}) == len(found)
     for each in found:
         assert each.expected_s < each.limit_s
-        text = (ROOT / each.command[0]).read_text()
-        for option in (word for word in each.command if word.startswith("--")):
-            assert f'"{option}"' in text, f"{each.command[0]} has no {option}"
+        option, name = each.command[:2]
+        assert option == "-m"
+        text = Path(importlib.util.find_spec(name).origin).read_text()
+        for option in (word for word in each.command[2:] if word.startswith("--")):
+            assert f'"{option}"' in text, f"{name} has no {option}"
         assert not each.record or '"--output"' in text

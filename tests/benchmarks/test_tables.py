@@ -15,22 +15,21 @@ from support.places import ROOT
 
 @pytest.fixture(autouse=True)
 def scripts(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def test_readme_and_docs_are_what_the_records_give():
     done = subprocess.run(
-        [sys.executable, "benchmarks/tables.py", "--check"],
+        [sys.executable, "-m", "benchmarks.tables", "--check"],
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
-    assert done.returncode == 0, done.stderr + '; run "python benchmarks/tables.py"'
+    assert done.returncode == 0, done.stderr + '; run "python -m benchmarks.tables"'
 
 
 def test_a_figure_changed_by_hand_is_found(tmp_path):
-    import tables
+    from benchmarks import tables
 
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- bench:peers -->\n| 99 times |\n<!-- bench:peers end -->\nafter\n")
@@ -39,8 +38,7 @@ def test_a_figure_changed_by_hand_is_found(tmp_path):
 
 
 def test_peers_take_turns_and_ratios_are_within_a_turn(monkeypatch):
-    import peers
-
+    from benchmarks import peers
     from neuroscan_edge.spec import Precision
 
     now, order = [0.0], []
@@ -63,7 +61,7 @@ def test_peers_take_turns_and_ratios_are_within_a_turn(monkeypatch):
 
 
 def test_growth_counts_hard_links_in_a_process_of_its_own(scans, tmp_path):
-    import growth
+    from benchmarks import growth
 
     sources = growth.copies(scans, tmp_path / "sources")
     model = growth.tiny_bundle(tmp_path / "tiny")
@@ -79,7 +77,7 @@ def test_a_run_killed_at_random_moments_has_the_results_of_an_unbroken_one(
 ):
     import random
 
-    import endurance
+    from benchmarks import endurance
 
     monkeypatch.setattr(endurance, "KILLS", 2)
     monkeypatch.setattr(endurance, "BAD_EVERY", 37)
@@ -101,7 +99,7 @@ def points(seconds_a_slice, *counts):
 
 
 def test_growth_chart_draws_every_point_and_what_would_be_in_proportion():
-    from growth_chart import growth_chart
+    from benchmarks.growth_chart import growth_chart
 
     series = {"one": points(0.1, 100, 1000, 10000), "other": points(0.001, 100, 1000)}
     drawn = growth_chart(series)
@@ -118,7 +116,7 @@ def test_growth_chart_draws_every_point_and_what_would_be_in_proportion():
 
 
 def test_growth_is_told_by_tenths():
-    import endurance
+    from benchmarks import endurance
 
     samples = [
         {"s": each, "rows": 50 * each, "run_bytes": 100, "decoder_bytes": 200} for each in range(60)
@@ -129,7 +127,7 @@ def test_growth_is_told_by_tenths():
 
 
 def test_floors_and_limits_are_computed_from_the_records():
-    import tables
+    from benchmarks import tables
 
     record = tables.record("peers-cpu")
     ceilings = tables.record("ceilings")
@@ -145,14 +143,14 @@ def test_floors_and_limits_are_computed_from_the_records():
 
 
 def peaks(fp32: float, int8: float) -> dict:
-    import tables
+    from benchmarks import tables
 
     record = tables.record("ceilings")
     return {**record, "operations_per_s": {"fp32": fp32, "int8": int8}, "bytes_per_s": 1e15}
 
 
 def test_the_most_that_arithmetic_allows_is_work_over_peak_against_keras():
-    import tables
+    from benchmarks import tables
 
     record = tables.record("peers-cpu")
     record["work"]["xception-tuned"]["operations"] = 9_000_000_000
@@ -170,7 +168,7 @@ def test_the_most_that_arithmetic_allows_is_work_over_peak_against_keras():
 
 
 def test_bfloat16_has_a_floor_of_its_own_or_none():
-    import tables
+    from benchmarks import tables
 
     record = tables.record("peers-cpu")
     name = "Keras export on OpenVINO, bf16"
@@ -186,8 +184,7 @@ def test_bfloat16_has_a_floor_of_its_own_or_none():
 
 
 def test_records_of_two_machines_make_no_table():
-    import machines
-    import tables
+    from benchmarks import machines, tables
 
     peers, ceilings = tables.record("peers-cpu"), tables.record("ceilings")
     machines.same_machine(peers, ceilings=ceilings)
@@ -197,7 +194,7 @@ def test_records_of_two_machines_make_no_table():
 
 
 def test_ceilings_are_of_chains_that_really_multiply(monkeypatch):
-    import ceilings
+    from benchmarks import ceilings
 
     monkeypatch.setattr(ceilings, "ROWS", 64)
     found = ceilings.ceilings((32,), rounds=2)
@@ -216,7 +213,7 @@ def test_ceilings_are_of_chains_that_really_multiply(monkeypatch):
 
 @pytest.mark.skipif(not this_machine().exact_int8, reason="the processor has no INT8 kernels")
 def test_the_int8_ceiling_is_of_integer_kernels(monkeypatch):
-    import ceilings
+    from benchmarks import ceilings
 
     monkeypatch.setattr(ceilings, "ROWS", 64)
     _, kernel = ceilings.products(ceilings.int8_chain(64), 64)

@@ -286,7 +286,7 @@ def test_a_reader_that_stops_early_gets_no_traceback(scans, model):
 def test_many_threads_print_no_identifier(bundle, tmp_path):
     import pydicom
 
-    source = pydicom.dcmread(ROOT / "examples" / "scans" / "mono1.dcm")
+    source = pydicom.dcmread(ROOT / "examples" / "scans" / "normal-t2-mono1.dcm")
     source.PatientName = "DOE^JOHN"
     folder = tmp_path / "named"
     folder.mkdir()

@@ -12,11 +12,10 @@ from neuroscan_edge.system.gpu_probe import probe_gpus
 from support.places import ROOT
 
 PAGE = (ROOT / "docs" / "preprocessing.md").read_text()
-SCRIPT = ROOT / "benchmarks" / "preprocessing.py"
 
 
 def run_script(*arguments):
-    command = [sys.executable, SCRIPT, *arguments]
+    command = [sys.executable, "-m", "benchmarks.preprocessing", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
 
 

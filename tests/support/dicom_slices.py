@@ -7,7 +7,7 @@ import pydicom
 
 from support.places import ROOT
 
-SOURCE = ROOT / "examples" / "scans" / "mono1.dcm"
+SOURCE = ROOT / "examples" / "scans" / "normal-t2-mono1.dcm"
 
 
 def dicom_slice(number: int = 0, side: int = 40, **elements: object) -> bytes:
