@@ -237,7 +237,9 @@ def _ungrouped(groups: Groups) -> str:
 def _nothing(inputs: tuple[Path, ...], found: Discovery) -> str:
     where = ", ".join(map(str, inputs))
     skipped = f" ({found.skipped} other files were passed over)" if found.skipped else ""
-    return f"there are no scans in {where}{skipped}; give DICOM, PNG, JPEG, TIFF, BMP or WebP"
+    return (
+        f"there are no scans in {where}{skipped}; give DICOM, NIfTI, PNG, JPEG, TIFF, BMP or WebP"
+    )
 
 
 def _check_output(output: Path, inputs: Sequence[Path]) -> None:
