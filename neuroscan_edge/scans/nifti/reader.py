@@ -40,6 +40,9 @@ MIN_INFLATED_BYTES = 1 << 24
 MAX_LABELS = 8
 """Distinct values up to which a volume is a map of labels, such as a segmentation."""
 
+COLOURED_SHARE = 0.01
+"""Share of voxels of unequal channels from which a volume is in colour."""
+
 _HEAD_BYTES = 540
 _CHUNK_BYTES = 1 << 16
 _LOOKED_AT = 1 << 20
@@ -83,6 +86,8 @@ def read_nifti(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
             )
     shape = volume.shape if whole == volume.slices else (*volume.shape[:2], whole)
     voxels = np.frombuffer(stored, volume.dtype, int(np.prod(shape))).reshape(shape, order="F")
+    if volume.channels > 1 and _is_coloured(voxels):
+        raise RejectedScanError(Finding.COLOUR, "the NIfTI file is in colour")
     if _is_label_map(voxels, volume):
         raise RejectedScanError(
             Finding.COMPUTED, f"the NIfTI file is a map of {MAX_LABELS} labels or fewer"
@@ -167,9 +172,13 @@ def _grey(stored: npt.NDArray[Any], volume: Volume) -> npt.NDArray[np.uint8]:
 
 def _grey_of_colour(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     rgb = np.stack([stored[name] for name in "RGB"], axis=-1)
-    if np.ptp(rgb, axis=-1).any():
-        raise RejectedScanError(Finding.COLOUR, "the NIfTI slice is in colour")
     return np.ascontiguousarray(luma(rgb), np.uint8)
+
+
+def _is_coloured(voxels: npt.NDArray[Any]) -> bool:
+    red, green, blue = (voxels[name] for name in "RGB")
+    coloured = np.count_nonzero((red != green) | (green != blue))
+    return bool(coloured > COLOURED_SHARE * voxels.size)
 
 
 def _facts(path: str, volume: Volume) -> SourceFacts:

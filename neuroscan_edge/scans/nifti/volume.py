@@ -187,8 +187,9 @@ def _data_type(header: Any) -> tuple[np.dtype[Any], int]:
     if code in {RGB24, RGBA32}:
         return dtype, len(dtype.names or ())
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        name = code if dtype.kind == "V" else dtype.name
         raise UnsupportedScanError(
-            f"the NIfTI data type {dtype.name} is not read; convert the volume to 16-bit integers"
+            f"the NIfTI data type {name} is not read; convert the volume to 16-bit integers"
         )
     return dtype, 1
 
