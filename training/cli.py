@@ -8,7 +8,7 @@ import typer
 
 from neuroscan_edge.cli.errors import exit_codes
 from neuroscan_edge.spec import RESEARCH_USE, Precision
-from training.progress import progress
+from training.fit.progress import progress
 
 # Before TensorFlow loads: its start-up notices are no news to anybody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,8 +32,8 @@ def audit(
 ) -> None:
     """Find unreadable files, duplicates, label conflicts and leaked tests in a data set."""
     with exit_codes():
-        from training.audit import audit as run_audit
-        from training.audit_page import summarise
+        from training.audit.page import summarise
+        from training.audit.run import audit as run_audit
 
         found = run_audit(data, output, distance)
         typer.echo("\n".join([*summarise(found), f"{output / 'audit.html'}. {RESEARCH_USE}"]))
@@ -47,7 +47,7 @@ def explore(
 ) -> None:
     """Draw a data set: balance, samples, CLAHE, intensity histograms and heatmaps."""
     with exit_codes():
-        from training.explore import explore as run_explore
+        from training.explore.run import explore as run_explore
 
         made = run_explore(data, output, seed)
         typer.echo(
@@ -65,7 +65,7 @@ def rehearse(
     with exit_codes():
         from training.rehearsal import RehearsalOptions
         from training.rehearsal import rehearse as run_rehearsal
-        from training.reports import make_report_folder
+        from training.report.folder import make_report_folder
 
         make_report_folder(output)
         baseline = run_rehearsal(output, RehearsalOptions(seed=seed))
@@ -111,11 +111,11 @@ def fit(
 ) -> None:
     """Train a recipe, or resume it, and write the Keras baseline."""
     with exit_codes(), progress() as show_progress:
-        from training.audit_record import read_audit
-        from training.fit import FitOptions
-        from training.fit import fit as run_fit
-        from training.model import BackboneWeights
-        from training.recipe import load_recipe
+        from training.audit.record import read_audit
+        from training.fit.model import BackboneWeights
+        from training.fit.run import FitOptions
+        from training.fit.run import fit as run_fit
+        from training.recipe.loading import load_recipe
 
         loaded = load_recipe(recipe)
         options = FitOptions(
@@ -158,7 +158,7 @@ def hold_out(
     """Fix the held-out part of every source; do it once, before the first training run."""
     with exit_codes():
         from neuroscan_edge.errors import UsageError
-        from training.recipe import load_recipe
+        from training.recipe.loading import load_recipe
         from training.sources.hold_out import hold_out as run_hold_out
 
         loaded = load_recipe(recipe)
@@ -192,11 +192,11 @@ def cross_validate(
 ) -> None:
     """Fit a recipe once for each part of the training split held out, and sum up."""
     with exit_codes(), progress() as show_progress:
-        from training.audit_record import read_audit
-        from training.cross_validation import cross_validate as run_cross_validate
-        from training.fit import FitOptions
-        from training.model import BackboneWeights
-        from training.recipe import load_recipe
+        from training.audit.record import read_audit
+        from training.fit.cross_validation import cross_validate as run_cross_validate
+        from training.fit.model import BackboneWeights
+        from training.fit.run import FitOptions
+        from training.recipe.loading import load_recipe
 
         loaded = load_recipe(recipe)
         options = FitOptions(
@@ -242,12 +242,12 @@ def evaluate(
     evaluation.html shows images of the data set: keep it in the lab.
     """
     with exit_codes():
-        from training.audit_record import read_audit
-        from training.evaluate import EvaluationOptions
-        from training.evaluate import evaluate as run_evaluate
-        from training.evaluation_report import summary, write_evaluation, write_predictions
-        from training.reports import make_report_folder
-        from training.subjects import open_subjects
+        from training.audit.record import read_audit
+        from training.evaluate.report import summary, write_evaluation, write_predictions
+        from training.evaluate.run import EvaluationOptions
+        from training.evaluate.run import evaluate as run_evaluate
+        from training.evaluate.subjects import open_subjects
+        from training.report.folder import make_report_folder
 
         for folder in filter(None, (output, images and images.parent)):
             make_report_folder(folder)
@@ -289,17 +289,17 @@ def evaluate_sources(
     """Measure a model on the published split, its leak-free parts, and source by source."""
     with exit_codes():
         from neuroscan_edge.errors import UsageError
-        from training.recipe import load_recipe
-        from training.sources.evaluation import (
+        from training.evaluate.by_source import (
             SourceEvaluationOptions,
             evaluate_sources,
             source_table,
             write_source_evaluation,
         )
+        from training.evaluate.subjects import open_subject
+        from training.recipe.loading import load_recipe
         from training.sources.groups import read_held_out
         from training.sources.listing import list_sources
         from training.sources.pool import load_pool
-        from training.subjects import open_subject
 
         pool = load_recipe(recipe).pool
         if pool is None:
@@ -330,10 +330,10 @@ def specialist(
 ) -> None:
     """Measure a baseline with and without a second opinion where it is torn between two classes."""
     with exit_codes():
-        from training.audit_record import read_audit
-        from training.evaluation_report import summary, write_evaluation
-        from training.reports import make_report_folder
-        from training.specialist import evaluate_second_opinion
+        from training.audit.record import read_audit
+        from training.evaluate.report import summary, write_evaluation
+        from training.evaluate.specialist import evaluate_second_opinion
+        from training.report.folder import make_report_folder
 
         if output:
             make_report_folder(output)
@@ -372,8 +372,8 @@ def judge(
     """Fit temperature, thresholds and outlier scores, and put them into a bundle's graphs."""
     with exit_codes():
         from neuroscan_edge.model.bundle import open_bundle
-        from training.judging import JudgingOptions, judge_bundle
-        from training.recipe import load_recipe
+        from training.judge.run import JudgingOptions, judge_bundle
+        from training.recipe.loading import load_recipe
 
         options = JudgingOptions(
             layers=tuple(layer or ()),
@@ -408,10 +408,10 @@ def judging_report(
     with exit_codes():
         from neuroscan_edge.model.bundle import open_bundle
         from neuroscan_edge.runtimes import RuntimeOptions
-        from training.judging_report import judging_report as measure
-        from training.judging_report import report_files, summary
-        from training.recipe import load_recipe
-        from training.reports import make_report_folder, write_report
+        from training.judge.report import judging_report as measure
+        from training.judge.report import report_files, summary
+        from training.recipe.loading import load_recipe
+        from training.report.folder import make_report_folder, write_report
 
         make_report_folder(output)
         report = measure(
@@ -438,9 +438,9 @@ def card(
     with exit_codes():
         from neuroscan_edge.model.baseline import read_baseline
         from neuroscan_edge.model.bundle import open_bundle
-        from training.card import add_card, model_card
-        from training.evaluate import read_evaluation
-        from training.reports import write_report
+        from training.evaluate.card import add_card, model_card
+        from training.evaluate.run import read_evaluation
+        from training.report.folder import write_report
 
         described = read_baseline(baseline)
         text = model_card(described, read_evaluation(evaluation))
@@ -466,8 +466,8 @@ def choose_quality(
     with exit_codes():
         import json
 
-        from training.judging_quality import QualityOptions
-        from training.judging_quality import choose_quality as choose
+        from training.judge.quality import QualityOptions
+        from training.judge.quality import choose_quality as choose
 
         chosen = choose(data, QualityOptions(coverage, margin))
         typer.echo(json.dumps(chosen.to_json(), indent=2))
