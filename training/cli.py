@@ -189,11 +189,32 @@ def cross_validate(
         Path | None,
         typer.Option(help="audit.json of the data; images under two labels are left out."),
     ] = None,
+    by: Annotated[
+        str, typer.Option(help="'fold': parts of one data set; 'source': sources left out.")
+    ] = "fold",
+    extra: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
+        ),
+    ] = None,
+    study_patients: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
+        ),
+    ] = None,
+    held_out: Annotated[
+        Path, typer.Option(help="List of the images that no network trains on.")
+    ] = Path("training/held-out.csv"),
 ) -> None:
     """Fit a recipe once for each part of the training split held out, and sum up."""
     with exit_codes(), progress() as show_progress:
+        from neuroscan_edge.errors import UsageError
         from training.audit.record import read_audit
-        from training.fit.cross_validation import cross_validate as run_cross_validate
+        from training.evaluate.by_source import source_table
+        from training.evaluate.cross_validation import cross_validate as run_cross_validate
+        from training.evaluate.cross_validation import cross_validate_by_source
         from training.fit.model import BackboneWeights
         from training.fit.run import FitOptions
         from training.recipe.loading import load_recipe
@@ -205,7 +226,19 @@ def cross_validate(
             weights=BackboneWeights.parse(backbone_weights),
             save_every_s=save_every_s,
             audit=read_audit(audit) if audit else None,
+            extra=extra,
+            study_patients=study_patients,
+            held_out=held_out,
         )
+        if by not in ("fold", "source"):
+            raise UsageError(f"--by is {by!r}; give 'fold' or 'source'")
+        if by == "source":
+            for name, found in cross_validate_by_source(loaded, options, show_progress)[
+                "sets"
+            ].items():
+                typer.echo("\n".join([f"Without {name}:", *source_table(found), ""]))
+            typer.echo(RESEARCH_USE)
+            return
         summary = run_cross_validate(loaded, options, show_progress)
         mean, deviation = summary["mean"], summary["standard_deviation"]
         for name in mean:
@@ -258,6 +291,47 @@ def evaluate(
         if images:
             write_predictions(evaluation, images)
         typer.echo(f"{summary(evaluation.report)}\n{RESEARCH_USE}")
+
+
+@app.command("audit-sources")
+def audit_sources(
+    recipe: Annotated[Path, typer.Argument(help="Recipe with a pool of sources.")],
+    data: Annotated[Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set of the study.")],
+    output: Annotated[Path, typer.Option(help="Folder of the report.")],
+    extra: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
+        ),
+    ] = None,
+    study_patients: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
+        ),
+    ] = None,
+    held_out: Annotated[
+        Path, typer.Option(help="List of the images that no network trains on.")
+    ] = Path("training/held-out.csv"),
+) -> None:
+    """Find what gives a class away, and patients and pictures that sources share."""
+    with exit_codes():
+        from neuroscan_edge.errors import UsageError
+        from training.audit.by_source import audit_lines, write_source_audit
+        from training.audit.by_source import audit_sources as run_audit_sources
+        from training.recipe.loading import load_recipe
+        from training.sources.groups import read_held_out
+        from training.sources.listing import list_sources
+        from training.sources.pool import load_pool
+
+        loaded_recipe = load_recipe(recipe)
+        if loaded_recipe.pool is None:
+            raise UsageError(f"{recipe} has no [pool]; give a recipe with several sources")
+        listed = list_sources(data, extra, study_patients)
+        loaded = load_pool(listed, loaded_recipe.pool, loaded_recipe.preprocessing)
+        report = run_audit_sources(loaded, loaded_recipe.pool, read_held_out(held_out))
+        write_source_audit(report, output)
+        typer.echo("\n".join([*audit_lines(report), "", f"{output}. {RESEARCH_USE}"]))
 
 
 @app.command("evaluate-sources")

@@ -20,6 +20,7 @@ from neuroscan_edge.errors import (
     SpecError,
     UsageError,
 )
+from neuroscan_edge.model.graph.metadata import differing_statement, read_metadata
 from neuroscan_edge.model.graph.output_names import OUTLIER_SCORE
 from neuroscan_edge.model.judging import Judging
 from neuroscan_edge.spec import RESEARCH_USE, Precision, Preprocessing
@@ -154,7 +155,8 @@ def open_bundle(folder: Path) -> Bundle:
     BundleVersionError
         If its schema is newer than this version reads.
     BundleIntegrityError
-        If a listed file is missing or altered; the message names file and hash.
+        If a listed file is missing or altered, or a graph states other labels or preprocessing
+        than the manifest; the message names file and hash.
     """
     manifest = _read_manifest(folder)
     try:
@@ -183,6 +185,8 @@ def open_bundle(folder: Path) -> Bundle:
         )
     for name, record in bundle.files.items():
         _verify(folder / name, record)
+    for precision in bundle.precisions:
+        _compare_statements(folder / GRAPHS[precision], bundle)
     return bundle
 
 
@@ -316,6 +320,22 @@ def _compare(path: Path, record: FileRecord, size_bytes: int, digest: str) -> No
         raise BundleIntegrityError(
             f"{path} has SHA-256 {digest}, {MANIFEST} lists {record.sha256}; "
             "it was altered or damaged: copy the bundle again"
+        )
+
+
+def _compare_statements(path: Path, bundle: Bundle) -> None:
+    """Hold the labels and preprocessing that a graph states against the manifest."""
+    try:
+        metadata = read_metadata(path)
+    except (OSError, ValueError):
+        # Verified above, so it is what was packed: the runtime says why it cannot be loaded.
+        return
+    stated = differing_statement(metadata, bundle.labels, bundle.preprocessing.sha256)
+    if stated is not None:
+        raise BundleIntegrityError(
+            f"{path} states {stated}; {MANIFEST} has labels {json.dumps(list(bundle.labels))} and "
+            f"preprocessing hash {bundle.preprocessing.sha256}: one of them was altered; copy the "
+            "bundle again"
         )
 
 

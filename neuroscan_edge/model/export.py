@@ -12,6 +12,7 @@ import numpy.typing as npt
 from neuroscan_edge.errors import ExportError
 from neuroscan_edge.model.baseline import Baseline, read_baseline
 from neuroscan_edge.model.bundle import GRAPHS, Bundle, new_manifest, write_files
+from neuroscan_edge.model.graph.metadata import stamp
 from neuroscan_edge.model.graph.quantize import to_fp16
 from neuroscan_edge.spec import Precision
 from neuroscan_edge.system.optional import require
@@ -189,6 +190,7 @@ def to_onnx(model: Any, baseline: Baseline) -> Any:
             "export an inference model without augmentation or custom layers"
         )
     _canonicalise(graph)
+    stamp(graph, baseline.labels, baseline.preprocessing.sha256)
     return graph
 
 

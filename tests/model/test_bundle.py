@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import onnx
 import pytest
 
 from neuroscan_edge.errors import (
@@ -22,7 +23,9 @@ from neuroscan_edge.model.bundle import (
     find_bundle,
     open_bundle,
     without_file,
+    write_files,
 )
+from neuroscan_edge.model.graph.metadata import stamp
 from neuroscan_edge.parity import Verdict, read_certificate
 from neuroscan_edge.parity.baseline_predictions import read_predictions
 from neuroscan_edge.parity.certificate import stored_certificates
@@ -66,6 +69,26 @@ def test_a_missing_file_is_refused_and_its_hash_named(bundle):
     (bundle.folder / INT8).unlink()
     with pytest.raises(BundleIntegrityError, match=bundle.files[INT8].sha256):
         open_bundle(bundle.folder)
+
+
+@pytest.fixture
+def stamped_bundle(bundle):
+    model = onnx.load(bundle.folder / INT8)
+    stamp(model, bundle.labels, bundle.preprocessing.sha256)
+    return write_files(bundle.folder, bundle.manifest, {INT8: model.SerializeToString()})
+
+
+def test_labels_permuted_in_the_manifest_alone_are_refused(stamped_bundle):
+    edit(stamped_bundle, labels=list(stamped_bundle.labels[::-1]))
+    with pytest.raises(BundleIntegrityError, match="states labels"):
+        open_bundle(stamped_bundle.folder)
+
+
+def test_preprocessing_changed_in_the_manifest_alone_is_refused(stamped_bundle):
+    other = Preprocessing(clip_limit=3.0)
+    edit(stamped_bundle, preprocessing=other.to_json(), preprocessing_sha256=other.sha256)
+    with pytest.raises(BundleIntegrityError, match="states preprocessing hash"):
+        open_bundle(stamped_bundle.folder)
 
 
 def test_a_file_altered_after_opening_is_refused(bundle):

@@ -134,6 +134,8 @@ class PoolRecipe:
         Labels that the sources hold and the network does not have; such images are not trained on.
     left_out : tuple of str
         Sources neither trained on nor validated on, so that the network can be measured on them.
+    leave_out : tuple of tuple of str
+        Sets of sources that cross-validation by source leaves out, one set after the other.
     validation_share : float
         Share of the groups that are not held out by which epochs are compared.
     epoch_images : int
@@ -144,6 +146,7 @@ class PoolRecipe:
     labels: tuple[str, ...]
     outside_labels: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    leave_out: tuple[tuple[str, ...], ...] = ()
     validation_share: float = 0.1
     epoch_images: int = 4096
 
@@ -153,10 +156,11 @@ class PoolRecipe:
             raise RecipeError(f"pool.sources names {names}; name one or more, each once")
         if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
             raise RecipeError(f"pool.labels is {self.labels}; name two or more, each once")
-        for name in self.left_out:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-                raise RecipeError(f"pool.left_out names {name!r}; did you mean {near!r}?")
+        for key, given in (("left_out", self.left_out), ("leave_out", sum(self.leave_out, ()))):
+            for name in given:
+                if name not in names:
+                    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+                    raise RecipeError(f"pool.{key} names {name!r}; did you mean {near!r}?")
         _within("pool.validation_share", self.validation_share, 0.02, 0.5)
         _within("pool.epoch_images", self.epoch_images, 1, 10_000_000)
 

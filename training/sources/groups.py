@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from neuroscan_edge.errors import DatasetError
 from neuroscan_edge.parity.evaluation.duplicates import near_pairs
-from training.sources.listing import STUDY, SourceFile, tested_patients
+from training.sources.listing import STUDY, SourceFile, patients_in_tests
 
 HELD_OUT_SHARE = 0.15
 """Share of the groups of every source that no network trains on."""
@@ -202,7 +202,7 @@ def divide(
     DatasetError
         If a group is in the held-out list with some of its files only, or a part is empty.
     """
-    tested = tested_patients(files)
+    tested = patients_in_tests(files)
     parts: dict[str, list[int]] = {"training": [], "validation": [], "held_out": [], "left_out": []}
     part_of: dict[str, str] = {}
     border = HELD_OUT_SHARE + validation_share * (1 - HELD_OUT_SHARE)

@@ -105,7 +105,7 @@ def one_class_sources(files: Iterable[SourceFile]) -> dict[str, str]:
     return {source: next(iter(each)) for source, each in labels.items() if len(each) == 1}
 
 
-def tested_patients(files: Iterable[SourceFile]) -> frozenset[str]:
+def patients_in_tests(files: Iterable[SourceFile]) -> frozenset[str]:
     """Return the known patients with a slice in the published test split."""
     return frozenset(file.patient for file in files if file.split == "testing" and file.patient)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neuroscan_edge.errors import DatasetError
-from training.sources.listing import list_sources, one_class_sources, tested_patients
+from training.sources.listing import list_sources, one_class_sources, patients_in_tests
 
 HEADER = "file,source,label,sequence,patient,diagnosis\n"
 
@@ -81,7 +81,7 @@ def test_patients_and_disputed_labels_of_the_study_are_known(study: Path, tmp_pa
         "Testing/glioma/1.png,7,glioma\nTraining/none/1.png,8,glioma\n"
     )
     listed = list_sources(study, study_patients=patients)
-    assert tested_patients(listed) == {"cheng_figshare/7"}
+    assert patients_in_tests(listed) == {"cheng_figshare/7"}
     assert [file.disputed for file in listed if file.patient] == [True, False]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.fit.cross_validation import cross_validate
+from training.evaluate.cross_validation import cross_validate
 from training.fit.model import BackboneWeights
 from training.fit.run import FitOptions
 from training.recipe.loading import load_recipe
