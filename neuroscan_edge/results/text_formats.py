@@ -64,6 +64,7 @@ def json_line(record: Record) -> str:
 def _csv_row(record: Record, labels: tuple[str, ...]) -> str:
     values = cells(record, labels)
     values["quality"] = " ".join(values["quality"])
+    values["sequence_evidence"] = "; ".join(values["sequence_evidence"] or ())
     if values["most_suspicious"] is not None:
         values["most_suspicious"] = json.dumps(values["most_suspicious"])
     return _csv_line(list(values.values()))
