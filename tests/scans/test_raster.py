@@ -30,7 +30,8 @@ from neuroscan_edge.errors import (
     UnsupportedScanError,
 )
 from neuroscan_edge.scans import Limits, Provenance
-from neuroscan_edge.scans.raster import _upright, has_signature, read_raster
+from neuroscan_edge.scans.orientation import upright
+from neuroscan_edge.scans.raster import has_signature, read_raster
 
 HALF_GREY_LEVEL = 0.5 + 1e-9
 ONE_GREY_LEVEL = 1
@@ -356,12 +357,12 @@ def test_upright_is_pillows_transpose(orientation):
     image = Image.fromarray(GREY)
     image.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(image))
-    assert np.array_equal(_upright(GREY, orientation), expected)
+    assert np.array_equal(upright(GREY, orientation), expected)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, -1, 65535, None, "1", (6, 6)], ids=repr)
 def test_meaningless_orientation_is_ignored(orientation):
-    assert np.array_equal(_upright(GREY, orientation), GREY)
+    assert np.array_equal(upright(GREY, orientation), GREY)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -391,13 +392,13 @@ def test_orientation_in_a_file(file_format, options, orientation):
 def test_orientation_of_a_tiff_of_any_depth(samples, orientation):
     upright = read_one(tiff_file([samples]))
     turned = read_one(tiff_file([samples], [orientation]))
-    assert np.array_equal(turned, _upright(upright, orientation))
+    assert np.array_equal(turned, upright(upright, orientation))
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_orientation_of_a_16_bit_colour_png(orientation):
     tagged = png_file(RGB_16, "rgb", [(b"eXIf", exif(orientation).removeprefix(b"Exif\0\0"))])
-    expected = _upright(read_one(png_file(RGB_16, "rgb")), orientation)
+    expected = upright(read_one(png_file(RGB_16, "rgb")), orientation)
     assert np.array_equal(read_one(tagged), expected)
 
 
