@@ -28,11 +28,11 @@ from typing import Any
 
 from recording import RESULTS
 
-from neuroscan_edge._files import write_whole
 from neuroscan_edge.bench.environment import load_average
 from neuroscan_edge.bench.scenarios import SCENARIOS, ScenarioName
-from neuroscan_edge.bundle import find_bundle, open_bundle
-from neuroscan_edge.gpu.probe import probe_gpus
+from neuroscan_edge.model.bundle import find_bundle, open_bundle
+from neuroscan_edge.system.files import write_whole
+from neuroscan_edge.system.gpu_probe import probe_gpus
 
 ROOT = Path(__file__).parent.parent
 BASELINE = ROOT / "training" / "checkpoints" / "xception-tuned.keras"

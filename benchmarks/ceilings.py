@@ -20,8 +20,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from recording import BF16, RESULTS, opening, write
 
 from neuroscan_edge.bench.environment import instruction_sets
-from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.racing import race
+from neuroscan_edge.system.machine import usable_cores
+from neuroscan_edge.system.timing import race
 
 SIDES = (256, 512, 1024, 2048)
 ROWS, DEPTH = 2048, 4

@@ -28,8 +28,8 @@ from growth import ROOT, copies, tiny_bundle
 from processes import family, living, resident_bytes
 from recording import RESULTS, opening, write
 
-from neuroscan_edge._files import sha256_file
-from neuroscan_edge.unfinished import journal_path
+from neuroscan_edge.classify.output.resumable import journal_path
+from neuroscan_edge.system.files import sha256_file
 
 KILLS = 10
 BAD_EVERY = 997

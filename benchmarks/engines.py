@@ -19,12 +19,13 @@ import numpy as np
 from whole_bundle import export_again
 
 from neuroscan_edge.bench.environment import describe_machine, describe_software
-from neuroscan_edge.build import BuildOptions, build_engine, graph_for
-from neuroscan_edge.bundle import Bundle, Graph, find_bundle, open_bundle
-from neuroscan_edge.dataset import load_split
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+from neuroscan_edge.model.bundle import Bundle, Graph, find_bundle, open_bundle
+from neuroscan_edge.model.engine.runtime_graph import graph_for
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.runtimes.build import BuildOptions, build_engine
+from neuroscan_edge.runtimes.onnxrt.runner import OnnxRuntime
 from neuroscan_edge.scans import read_scans
+from neuroscan_edge.scans.dataset import load_split
 from neuroscan_edge.spec import Precision, RuntimeName
 
 BATCH = 8

@@ -29,7 +29,7 @@ _PROBE = """
 import sys
 from pathlib import Path
 from neuroscan_edge.bench.environment import peak_memory_bytes
-from neuroscan_edge.classification import ClassifyRequest, run
+from neuroscan_edge.classify.run import ClassifyRequest, run
 assert run(ClassifyRequest((Path(sys.argv[1]),), sys.argv[2] or None, Path(sys.argv[3]))) == 0
 print(peak_memory_bytes())
 """
@@ -114,7 +114,13 @@ def tiny_bundle(folder: Path) -> Path:
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    from neuroscan_edge.bundle import GRAPHS, find_bundle, new_manifest, open_bundle, write_files
+    from neuroscan_edge.model.bundle import (
+        GRAPHS,
+        find_bundle,
+        new_manifest,
+        open_bundle,
+        write_files,
+    )
     from neuroscan_edge.spec import Precision
 
     shipped = open_bundle(find_bundle())

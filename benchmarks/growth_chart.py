@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroscan_edge.svg import COLOURS, FAINT, dot, line, round_step, svg, text
+from neuroscan_edge.report.svg import COLOURS, FAINT, dot, line, round_step, svg, text
 
 _WIDTH, _LEFT, _RIGHT, _PANEL, _GAP = 960, 80, 150, 190, 62
 _TOP = 34

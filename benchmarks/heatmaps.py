@@ -14,17 +14,17 @@ import numpy as np
 from recording import RESULTS, opening, write
 from whole_bundle import export_again
 
-from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
-from neuroscan_edge.dataset import load_split
-from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.pipeline import AUTO_BATCH
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.racing import race
+from neuroscan_edge.classify.pipeline import AUTO_BATCH
+from neuroscan_edge.model.bundle import Bundle, find_bundle, open_bundle
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
-from neuroscan_edge.runtimes.known_answers import WrongAnswersError
 from neuroscan_edge.runtimes.parallelism import candidates
+from neuroscan_edge.runtimes.self_test import WrongAnswersError
 from neuroscan_edge.scans import read_scans
+from neuroscan_edge.scans.dataset import load_split
 from neuroscan_edge.spec import Precision, RuntimeName
+from neuroscan_edge.system.machine import usable_cores
+from neuroscan_edge.system.timing import race
 
 
 def main() -> None:

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from neuroscan_edge._optional import require
 from neuroscan_edge.bench.library import Library
 from neuroscan_edge.bench.statistics import interval
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, SystemUnderTest
-from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.cpu_form import load_cpu_int8
-from neuroscan_edge.decoding import Decoders
-from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.pipeline import AUTO_BATCH
+from neuroscan_edge.classify.decoders import Decoders
+from neuroscan_edge.classify.pipeline import AUTO_BATCH
+from neuroscan_edge.model.bundle import Bundle
+from neuroscan_edge.model.graph.cpu_form import load_cpu_int8
 from neuroscan_edge.runtimes import (
     Choice,
     Runtime,
@@ -30,8 +28,10 @@ from neuroscan_edge.runtimes import (
     open_choice,
     tune,
 )
-from neuroscan_edge.runtimes.known_answers import WrongAnswersError
+from neuroscan_edge.runtimes.self_test import WrongAnswersError
 from neuroscan_edge.spec import Precision, RuntimeName
+from neuroscan_edge.system.machine import usable_cores
+from neuroscan_edge.system.optional import require
 
 QUERIES = 24
 OPENINGS = 6

@@ -26,19 +26,19 @@ from recording import BF16, RESULTS, opening, write
 from whole_bundle import export_again
 
 from neuroscan_edge.bench.environment import instruction_sets
-from neuroscan_edge.bench.floor import count_work
 from neuroscan_edge.bench.library import open_library
 from neuroscan_edge.bench.stages import measure_stages
 from neuroscan_edge.bench.statistics import interval
 from neuroscan_edge.bench.system import FilesSystem
-from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
+from neuroscan_edge.classify.pipeline import AUTO_BATCH
 from neuroscan_edge.errors import NeuroScanError
-from neuroscan_edge.machine import this_machine, usable_cores
-from neuroscan_edge.pipeline import AUTO_BATCH
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.bundle import Bundle, find_bundle, open_bundle
+from neuroscan_edge.model.graph.roofline import count_work
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.runtimes import Choice, RuntimeOptions, choose_runtime
 from neuroscan_edge.scans import read_scans
 from neuroscan_edge.spec import Precision, RuntimeName
+from neuroscan_edge.system.machine import this_machine, usable_cores
 
 KERAS = "Keras predict, FP32"
 KERAS_BATCH = 32

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from neuroscan_edge.gpu.probe import probe_gpus
-from neuroscan_edge.machine import this_machine
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.preprocess.geometry import Geometry
 from neuroscan_edge.preprocess.kernel_binaries import KERNELS, MANIFEST
+from neuroscan_edge.preprocess.launch_geometry import Geometry
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.preprocess.packing import SLICE, packed_bytes
 from neuroscan_edge.spec import Preprocessing
+from neuroscan_edge.system.gpu_probe import probe_gpus
+from neuroscan_edge.system.machine import this_machine
 
 SOURCES = ((240, 240), (512, 512))
 BATCHES = (1, 8, 64)
@@ -124,10 +124,10 @@ def slices_of(shape: tuple[int, int], count: int) -> list[np.ndarray]:
 
 def measured(spec: Preprocessing, shape: tuple[int, int], batch: int) -> dict[str, Any]:
     """Time one size of slice and batch on the GPU, and OpenCV beside it."""
-    from neuroscan_edge.gpu.buffers import StagingBuffer
-    from neuroscan_edge.gpu.device import Device, load_driver
     from neuroscan_edge.preprocess.cuda import CudaPreprocessor
     from neuroscan_edge.preprocess.cuda_batches import CudaBatches
+    from neuroscan_edge.system.cuda.buffers import StagingBuffer
+    from neuroscan_edge.system.cuda.context import Device, load_driver
 
     driver = load_driver("gpu")
     slices = slices_of(shape, batch)
@@ -220,7 +220,7 @@ def spread(times_us: list[float], batch: int) -> dict[str, float]:
 
 def share_of_engine(model: str | None, folder: Path) -> dict[str, Any]:
     """Time what preprocessing adds to batches of an engine, raw and preprocessed in turns."""
-    from neuroscan_edge.bundle import find_bundle, open_bundle
+    from neuroscan_edge.model.bundle import find_bundle, open_bundle
     from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
     from neuroscan_edge.spec import PreprocessOn
 

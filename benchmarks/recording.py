@@ -5,9 +5,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from neuroscan_edge._files import write_whole
 from neuroscan_edge.bench.environment import describe_machine, describe_software, load_average
 from neuroscan_edge.spec import RESEARCH_USE
+from neuroscan_edge.system.files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 BF16 = {"amx_bf16", "avx512_bf16"}

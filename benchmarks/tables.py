@@ -20,8 +20,8 @@ from markup import spread, table
 from recording import RESULTS
 from scenario_tables import layers_table, loadgen_summaries, loadgen_table, scenarios_table
 
-from neuroscan_edge.bench.floor import Ceilings, Work, floor_ms, limit
-from neuroscan_edge.bench.svg import stacked_bars
+from neuroscan_edge.model.graph.roofline import Ceilings, Work, floor_ms, limit
+from neuroscan_edge.report.charts import stacked_bars
 from neuroscan_edge.spec import Precision
 
 ROOT = Path(__file__).parent.parent

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import onnx
 
-from neuroscan_edge.bundle import GRAPHS, Bundle, open_bundle, write_files
-from neuroscan_edge.judging.graph import outlier_layers, with_outlier_score
+from neuroscan_edge.model.bundle import GRAPHS, Bundle, open_bundle, write_files
+from neuroscan_edge.model.graph.extra_outputs import outlier_layers, with_outlier_score
 from neuroscan_edge.spec import Precision
 
 
@@ -18,7 +18,7 @@ def export_again(bundle: Bundle, baseline: Path, folder: Path) -> Bundle:
     if (folder / "model.json").is_file():
         exported = open_bundle(folder)
     else:
-        from neuroscan_edge.export import export_bundle
+        from neuroscan_edge.model.export import export_bundle
 
         exported = _judged_like(bundle, export_bundle(baseline, folder).bundle)
     if exported.files["model.fp16.onnx"] != bundle.files["model.fp16.onnx"]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kernels.nvrtc import Compiled, Nvrtc
-from neuroscan_edge._files import write_whole
 from neuroscan_edge.preprocess.kernel_binaries import KERNELS, MANIFEST, SCHEMA, SOURCE
+from neuroscan_edge.system.files import write_whole
 
 CUBIN_TARGETS = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "12.0")
 PTX_TARGET = "7.5"

@@ -5,11 +5,6 @@ Each message says what was found, what was wanted, and what to do next. The comm
 and keeps its traceback.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from neuroscan_edge.scans.scan import Provenance
-
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 EXIT_CANNOT_CERTIFY = 3
@@ -42,13 +37,9 @@ class MissingDependencyError(NeuroScanError, ImportError):
 
 
 class ScanError(NeuroScanError):
-    """One input file or frame cannot be classified; `kind` is the stable word used in results.
-
-    `provenance` names the slice where the file could be read that far, else it is None.
-    """
+    """One input file or frame cannot be classified; `kind` is the stable word used in results."""
 
     kind = "unreadable"
-    provenance: "Provenance | None" = None
 
 
 class UnsupportedScanError(ScanError):
@@ -75,7 +66,7 @@ class RejectedScanError(ScanError):
     Parameters
     ----------
     finding : str
-        A `neuroscan_edge.findings.Finding` that rejects.
+        A `neuroscan_edge.spec.Finding` that rejects.
     message : str
         What was found.
     """

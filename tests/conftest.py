@@ -6,12 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from emulation.emulator import GXX, NO_GXX, Emulator
-from tiny_models import tiny_bundle
 
-from neuroscan_edge.bundle import Bundle
-
-ROOT = Path(__file__).parent.parent
+from neuroscan_edge.model.bundle import Bundle
+from support.emulation.emulator import GXX, NO_GXX, Emulator
+from support.tiny_models import tiny_bundle
 
 
 @pytest.fixture(scope="session")

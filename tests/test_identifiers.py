@@ -27,8 +27,8 @@ from typer.testing import CliRunner
 from neuroscan_edge.cli.app import app
 from neuroscan_edge.errors import ScanError
 from neuroscan_edge.scans import read_scans
+from support.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 MARK = "ZQX"
 DATE, TIME = "19470223", "041957"
 NUMBER = "74019026"

@@ -10,15 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.dataset import (
-    LabelledFile,
-    Split,
-    SplitName,
-    load_splits,
-    open_dataset,
-)
 from neuroscan_edge.errors import DatasetError, ScanError, UsageError
-from neuroscan_edge.parity.duplicates import (
+from neuroscan_edge.parity.evaluation.duplicates import (
     DEFAULT_DISTANCE,
     MAX_DISTANCE,
     nearest_distances,
@@ -26,6 +19,7 @@ from neuroscan_edge.parity.duplicates import (
     reduced,
 )
 from neuroscan_edge.scans import read_scans
+from neuroscan_edge.scans.dataset import LabelledFile, Split, SplitName, load_splits, open_dataset
 from training.audit_page import audit_page
 from training.audit_record import (
     Audit,

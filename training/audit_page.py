@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.labels import display_name, printable
-from neuroscan_edge.page import Cell, grey_png, page, paragraph, pictures, table
-from neuroscan_edge.parity.duplicates import ALIKE_CORRELATION
+from neuroscan_edge.model.labels import display_name, printable
+from neuroscan_edge.parity.evaluation.duplicates import ALIKE_CORRELATION
+from neuroscan_edge.report.html import Cell, grey_png, page, paragraph, pictures, table
 from neuroscan_edge.scans import read_scans
 from training.audit_record import Audit, DuplicatePair, LeakFreeImage, UnlistedPairs
 

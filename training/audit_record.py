@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from neuroscan_edge.dataset import Split, SplitName
 from neuroscan_edge.errors import DatasetError
-from neuroscan_edge.parity.duplicates import ALIKE_CORRELATION, MAX_DISTANCE
+from neuroscan_edge.parity.evaluation.duplicates import ALIKE_CORRELATION, MAX_DISTANCE
+from neuroscan_edge.scans.dataset import Split, SplitName
 from neuroscan_edge.spec import RESEARCH_USE
 from training.typed_json import from_json
 
@@ -52,7 +52,7 @@ class SplitAudit:
     Parameters
     ----------
     fingerprint : str
-        `neuroscan_edge.dataset.Split.fingerprint`.
+        `neuroscan_edge.scans.dataset.Split.fingerprint`.
     classes : mapping of str to ClassAudit
         By class name.
     """
@@ -94,7 +94,8 @@ class DuplicatePair:
     match : {"file", "pixels", "near"}
         Equal bytes, equal decoded pixels, or neither.
     correlation : float
-        Of the two slices, as `neuroscan_edge.parity.duplicates.correlation` compares them.
+        Of the two slices, as `neuroscan_edge.parity.evaluation.duplicates.correlation` compares
+        them.
     """
 
     paths: tuple[str, ...]

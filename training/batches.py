@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from training.augment import augment
 from training.recipe import Recipe, Stage
 
@@ -35,6 +35,8 @@ class TrainingBatches(keras.utils.PyDataset):
         Zero-based, over all stages.
     first_step : int
         Steps of this epoch that are already done.
+    order : (D,) intp, optional
+        Positions to draw in this epoch; default: every position once, shuffled.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TrainingBatches(keras.utils.PyDataset):
         recipe: Recipe,
         epoch: int,
         first_step: int = 0,
+        order: npt.NDArray[np.intp] | None = None,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self._draw = draw
@@ -52,14 +55,16 @@ class TrainingBatches(keras.utils.PyDataset):
         self._recipe = recipe
         self._epoch = epoch
         self._first_step = first_step
-        self._order = np.random.default_rng([recipe.seed, epoch]).permutation(len(targets))
+        if order is None:
+            order = np.random.default_rng([recipe.seed, epoch]).permutation(len(targets))
+        self._order = order
         counts = np.bincount(targets, minlength=classes)
         balanced = len(targets) / (classes * np.maximum(counts, 1))
         self._weights = (balanced if recipe.fit.class_weights else np.ones(classes))[targets]
 
     def __len__(self) -> int:
         """Count the steps that are left in the epoch."""
-        return steps_per_epoch(len(self._targets), self._recipe) - self._first_step
+        return steps_per_epoch(len(self._order), self._recipe) - self._first_step
 
     def __getitem__(
         self, index: int

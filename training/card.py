@@ -7,11 +7,11 @@ from the baseline's record or from a measured evaluation of these very weights.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neuroscan_edge.baseline import Baseline
-from neuroscan_edge.bundle import MODEL_CARD, Bundle, write_files
-from neuroscan_edge.document import Bullets, Section, Table, markdown, percent, points, share
 from neuroscan_edge.errors import BundleError
-from neuroscan_edge.labels import display_name
+from neuroscan_edge.model.baseline import Baseline
+from neuroscan_edge.model.bundle import MODEL_CARD, Bundle, write_files
+from neuroscan_edge.model.labels import display_name
+from neuroscan_edge.report.document import Bullets, Section, Table, markdown, percent, points, share
 from neuroscan_edge.spec import RESEARCH_USE
 from training.evaluate import PARTS, EvaluationError
 from training.evaluation_report import confusion_table
@@ -29,7 +29,7 @@ def model_card(baseline: Baseline, report: Mapping[str, Any]) -> str:
     Parameters
     ----------
     baseline : Baseline
-        From `neuroscan_edge.baseline.read_baseline`.
+        From `neuroscan_edge.model.baseline.read_baseline`.
     report : mapping
         From `training.evaluate.read_evaluation`; what else was made from this baseline and
         measured with it, such as its INT8 bundle, is shown beside it.

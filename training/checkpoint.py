@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge._files import whole_file
 from neuroscan_edge.errors import DatasetError, ExportError
+from neuroscan_edge.system.files import whole_file
 
 _WEIGHTS_MEMBER = "model.weights.h5"
 

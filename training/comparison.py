@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from neuroscan_edge.parity.comparison import Measured
-from neuroscan_edge.parity.intervals import percentile_interval
+from neuroscan_edge.parity.evaluation.bootstrap import percentile_interval
+from neuroscan_edge.parity.evaluation.comparison import Measured
 
 
 def best_by_class(

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from neuroscan_edge._files import write_whole
-from neuroscan_edge.dataset import open_dataset
+from neuroscan_edge.scans.dataset import open_dataset
+from neuroscan_edge.system.files import write_whole
 from training.callbacks import Report
 from training.fit import FitOptions, fit
 from training.recipe import Recipe

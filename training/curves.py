@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from neuroscan_edge._files import write_whole
+from neuroscan_edge.system.files import write_whole
 
 
 def draw_curves(history: Path, output: Path, title: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.dataset import LabelledFile, SplitName
-from neuroscan_edge.parity.duplicates import correlation, near_pair_blocks
+from neuroscan_edge.parity.evaluation.duplicates import correlation, near_pair_blocks
+from neuroscan_edge.scans.dataset import LabelledFile, SplitName
 from training.audit_record import DuplicatePair, Match, UnlistedPairs
 from training.stored_format import StoredFormat
 

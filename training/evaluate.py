@@ -13,27 +13,27 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import classification_report
 
-from neuroscan_edge.dataset import Split, load_split, open_dataset
+from neuroscan_edge.classify.pipeline import NonFiniteOutputError
 from neuroscan_edge.errors import NeuroScanError, UsageError
-from neuroscan_edge.labels import printable
-from neuroscan_edge.parity.comparison import Measured, against_reference
-from neuroscan_edge.parity.duplicates import (
-    DEFAULT_DISTANCE,
-    duplicate_groups,
-    without_duplicates_in,
-)
-from neuroscan_edge.parity.images import Images, UnreadableFile, load_images
-from neuroscan_edge.parity.intervals import (
+from neuroscan_edge.model.labels import printable
+from neuroscan_edge.parity.evaluation.bootstrap import (
     Bootstrap,
     Resampled,
     percentile_interval,
     resample,
     stratified_draws,
 )
-from neuroscan_edge.parity.metrics import classification_metrics
-from neuroscan_edge.parity.reliability import BINS, reliability_bins
-from neuroscan_edge.pipeline import NonFiniteOutputError
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.parity.evaluation.calibration_error import BINS, reliability_bins
+from neuroscan_edge.parity.evaluation.comparison import Measured, against_reference
+from neuroscan_edge.parity.evaluation.duplicates import (
+    DEFAULT_DISTANCE,
+    duplicate_groups,
+    without_duplicates_in,
+)
+from neuroscan_edge.parity.evaluation.images import Images, UnreadableFile, load_images
+from neuroscan_edge.parity.evaluation.metrics import classification_metrics
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.scans.dataset import Split, load_split, open_dataset
 from neuroscan_edge.spec import RESEARCH_USE, Preprocessing
 from training.audit_record import Audit
 from training.comparison import best_by_class

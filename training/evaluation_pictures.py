@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neuroscan_edge.document import percent
-from neuroscan_edge.labels import display_name
+from neuroscan_edge.model.labels import display_name
+from neuroscan_edge.report.document import percent
 from neuroscan_edge.spec import RESEARCH_USE
 from training.evaluate import PARTS
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from neuroscan_edge import page
-from neuroscan_edge.document import (
+from neuroscan_edge.model.labels import display_name, printable
+from neuroscan_edge.report import html as page
+from neuroscan_edge.report.document import (
     Block,
     Picture,
     Section,
@@ -22,7 +23,6 @@ from neuroscan_edge.document import (
     points,
     share,
 )
-from neuroscan_edge.labels import display_name, printable
 from training.evaluate import PARTS, Evaluation, predictions_csv
 from training.evaluation_pictures import confusion_figure, recall_figure, reliability_figure
 from training.pictures import figure_png

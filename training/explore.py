@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from neuroscan_edge.dataset import Split, SplitName, load_splits, open_dataset
-from neuroscan_edge.labels import display_name, printable
-from neuroscan_edge.page import page, paragraph, picture, table
-from neuroscan_edge.parity.images import Images, load_images
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.labels import display_name, printable
+from neuroscan_edge.parity.evaluation.images import Images, load_images
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.report.html import page, paragraph, picture, table
+from neuroscan_edge.scans.dataset import Split, SplitName, load_splits, open_dataset
 from neuroscan_edge.spec import Preprocessing
 from training.explore_figures import (
     Quantity,

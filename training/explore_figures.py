@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
-from neuroscan_edge.labels import display_name
+from neuroscan_edge.model.labels import display_name
 from neuroscan_edge.spec import RESEARCH_USE
 from training.intensities import GREY_LEVELS, ClassIntensities
 

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold
 
-from neuroscan_edge._files import sha256_file, write_whole
-from neuroscan_edge.baseline import Baseline, read_baseline, write_card
-from neuroscan_edge.dataset import Split, load_split, open_dataset
 from neuroscan_edge.errors import DatasetError, NeuroScanError
-from neuroscan_edge.labels import printable
-from neuroscan_edge.parity.duplicates import duplicate_groups
-from neuroscan_edge.parity.images import Images, load_images
-from neuroscan_edge.parity.metrics import classification_metrics
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.baseline import Baseline, read_baseline, write_card
+from neuroscan_edge.model.labels import printable
+from neuroscan_edge.parity.evaluation.duplicates import duplicate_groups
+from neuroscan_edge.parity.evaluation.images import Images, load_images
+from neuroscan_edge.parity.evaluation.metrics import classification_metrics
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.scans.dataset import Split, load_split, open_dataset
+from neuroscan_edge.system.files import sha256_file, write_whole
 from training.audit_record import Audit
 from training.batches import TrainingBatches, steps_per_epoch
 from training.callbacks import Clock, Report, StateSaver, StepTimer
@@ -42,8 +43,12 @@ from training.curves import draw_curves
 from training.memory import check_memory
 from training.model import BackboneWeights, build_classifier, set_trainable
 from training.optimizer import stage_optimizer
-from training.recipe import DataRecipe, Recipe, Stage
+from training.recipe import DataRecipe, PoolRecipe, Recipe, Stage
 from training.reports import make_report_folder
+from training.sources.groups import divide, read_held_out
+from training.sources.listing import count_by, list_sources
+from training.sources.pool import fingerprint, load_pool
+from training.sources.sampling import BalancedSampler
 from training.tasks import FEATURE_BATCH, StageTask, is_head_only, stage_task
 from training.temperature import fit_temperature, fold_temperature
 
@@ -78,6 +83,12 @@ class FitOptions:
         Seconds between saved states; a kill loses at most this much.
     audit : Audit or None
         Of the very data: images it found under two labels are left out.
+    extra : Path or None
+        Indexed folder of further sources, for a recipe with a pool.
+    study_patients : Path or None
+        CSV of the patients of the split folder's images, for a recipe with a pool.
+    held_out : Path or None
+        List of the images that no network trains on; a recipe with a pool needs it.
     """
 
     data: Path
@@ -85,6 +96,9 @@ class FitOptions:
     weights: BackboneWeights
     save_every_s: float = 300.0
     audit: Audit | None = None
+    extra: Path | None = None
+    study_patients: Path | None = None
+    held_out: Path | None = None
 
 
 def fit(recipe: Recipe, options: FitOptions, report: Report = lambda progress: None) -> Baseline:
@@ -105,6 +119,9 @@ def fit(recipe: Recipe, options: FitOptions, report: Report = lambda progress: N
         If any stage's batch does not fit into memory; said before the first begins.
     """
     make_report_folder(options.output)
+    if recipe.pool is not None:
+        run = _pooled_run(recipe, recipe.pool, options, report)
+        return run.finished() or run.finish(run.train())
     found = load_split(open_dataset(options.data, options.output / "data"), "training")
     split = options.audit.without_conflicts(found) if options.audit else found
     images = load_images(split, recipe.preprocessing)
@@ -127,6 +144,49 @@ def fit(recipe: Recipe, options: FitOptions, report: Report = lambda progress: N
     }
     run = _Run(recipe, options, split, images, training, validation, about, report)
     return run.finished() or run.finish(run.train())
+
+
+def _pooled_run(recipe: Recipe, pool: PoolRecipe, options: FitOptions, report: Report) -> "_Run":
+    if options.held_out is None:
+        raise DatasetError(
+            "a recipe with several sources needs the list of held-out images; give --held-out"
+        )
+    held_out = read_held_out(options.held_out)
+    study = open_dataset(options.data, options.output / "data")
+    loaded = load_pool(
+        list_sources(study, options.extra, options.study_patients), pool, recipe.preprocessing
+    )
+    parts = divide(loaded.files, loaded.groups, held_out, pool.left_out, pool.validation_share)
+    images, labels = loaded.images, loaded.split.labels
+    known = images.targets >= 0
+    training = parts.training[known[parts.training]]
+    validation = parts.validation[known[parts.validation]]
+    trained_files = [loaded.files[position] for position in training]
+    about = {
+        "fingerprint": fingerprint(trained_files),
+        "split_fingerprint": loaded.split.fingerprint,
+        "audited": False,
+        "counts": _counts(images.targets[np.concatenate([training, validation])], labels),
+        "held_out": _counts(images.targets[validation], labels),
+        "unreadable": len(images.unreadable),
+        "sources": {
+            source: {
+                label: int(count)
+                for (of, label), count in sorted(count_by(trained_files, "source", "label").items())
+                if of == source
+            }
+            for source in sorted({file.source for file in trained_files})
+        },
+        "left_out_sources": list(pool.left_out),
+        "held_out_sha256": sha256_file(options.held_out),
+    }
+    cells = [(loaded.files[p].source, loaded.files[p].label) for p in validation]
+    sizes = Counter(cells)
+    weights = np.array([1 / (len(sizes) * sizes[cell]) for cell in cells])
+    sampler = BalancedSampler(trained_files, pool.weights)
+    run = _Run(recipe, options, loaded.split, images, training, validation, about, report)
+    run.draw_from(sampler, weights)
+    return run
 
 
 def validation_split(
@@ -197,11 +257,21 @@ class _Run:
         weights = {k: v for k, v in options.weights.to_json().items() if k != "file"}
         text = json.dumps([recipe.to_json(), order, split.labels, weights], sort_keys=True)
         self.identity = hashlib.sha256(text.encode()).hexdigest()
+        self.sampler: BalancedSampler | None = None
+        self.validation_weights = np.full(len(validation), 1 / len(validation))
         self.steps = steps_per_epoch(len(training), recipe)
         preprocessor = CpuPreprocessor(recipe.preprocessing)
         self.validation_images = np.stack(
             [preprocessor.equalise(images.resized[i]) for i in validation]
         )
+
+    def draw_from(self, sampler: BalancedSampler, weights: npt.NDArray[np.float64]) -> None:
+        """Draw training slices by a sampler, and weigh validation slices; weights sum to 1."""
+        pool = self.recipe.pool
+        assert pool is not None
+        self.sampler = sampler
+        self.validation_weights = weights
+        self.steps = steps_per_epoch(pool.epoch_images, self.recipe)
 
     def finished(self) -> Baseline | None:
         """Return the baseline if this very run has ended here before.
@@ -367,6 +437,7 @@ class _Run:
                 recipe,
                 epoch,
                 position.step,
+                self._order(epoch),
             )
             saver = StateSaver(self.state_file, position, self.steps, self.options.save_every_s)
             callbacks = [StepTimer(clock, epoch, position.step), saver]
@@ -397,14 +468,21 @@ class _Run:
             save_run(self.state_file, task.trained, position)
         return position
 
+    def _order(self, epoch: int) -> npt.NDArray[np.intp] | None:
+        if self.sampler is None or self.recipe.pool is None:
+            return None
+        return self.sampler.order(self.recipe.seed, epoch, self.recipe.pool.epoch_images)
+
     def _validate(self, task: StageTask) -> dict[str, float]:
         size = self.recipe.fit.batch_size
         probabilities = task.trained.predict(task.validation, batch_size=size, verbose=0)
         targets = self.images.targets[self.validation]
         chosen = np.clip(probabilities[np.arange(len(targets)), targets], 1e-7, 1)
         return {
-            "validation_loss": float(-np.log(chosen).mean()),
-            "validation_accuracy": float((probabilities.argmax(axis=1) == targets).mean()),
+            "validation_loss": float(-np.log(chosen) @ self.validation_weights),
+            "validation_accuracy": float(
+                (probabilities.argmax(axis=1) == targets) @ self.validation_weights
+            ),
         }
 
     def _history(self) -> list[dict[str, object]]:

@@ -14,17 +14,18 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from neuroscan_edge.bundle import GRAPHS, KNOWN_ANSWERS, Bundle, write_files
-from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import NeuroScanError
-from neuroscan_edge.judging import OUTLIER_SCORE, Judging
-from neuroscan_edge.judging.graph import with_outlier_score, without_outputs
-from neuroscan_edge.judging.head import find_head
-from neuroscan_edge.judging.outlier import OutlierLayer, fit_layer, outlier_scores
-from neuroscan_edge.parity.images import Images, load_images
-from neuroscan_edge.parity.reliability import expected_calibration_error
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.runtimes.known_answers import probe_slices
+from neuroscan_edge.model.bundle import GRAPHS, KNOWN_ANSWERS, Bundle, write_files
+from neuroscan_edge.model.graph.extra_outputs import with_outlier_score, without_outputs
+from neuroscan_edge.model.graph.head import find_head
+from neuroscan_edge.model.graph.outlier import OutlierLayer, fit_layer, outlier_scores
+from neuroscan_edge.model.graph.output_names import OUTLIER_SCORE
+from neuroscan_edge.model.judging import Judging
+from neuroscan_edge.parity.evaluation.calibration_error import expected_calibration_error
+from neuroscan_edge.parity.evaluation.images import Images, load_images
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.runtimes.self_test import probe_slices
+from neuroscan_edge.scans.dataset import load_split
 from neuroscan_edge.spec import Precision
 from training.augment import augment
 from training.fit import validation_split

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroscan_edge.dataset import Split, load_splits
 from neuroscan_edge.errors import DatasetError, ScanError, SpecError
-from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import Scan, read_scans
+from neuroscan_edge.scans.dataset import Split, load_splits
 from neuroscan_edge.scans.quality import PixelMeasures, QualityThresholds, examine, measure
+from neuroscan_edge.spec import Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,19 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.dataset import load_split
-from neuroscan_edge.document import percent
 from neuroscan_edge.errors import UsageError
-from neuroscan_edge.findings import Finding
-from neuroscan_edge.judging import Judging
-from neuroscan_edge.parity.duplicates import DEFAULT_DISTANCE, without_duplicates_in
-from neuroscan_edge.parity.images import load_images
-from neuroscan_edge.parity.reliability import expected_calibration_error
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.bundle import Bundle
+from neuroscan_edge.model.judging import Judging
+from neuroscan_edge.parity.evaluation.calibration_error import expected_calibration_error
+from neuroscan_edge.parity.evaluation.duplicates import DEFAULT_DISTANCE, without_duplicates_in
+from neuroscan_edge.parity.evaluation.images import load_images
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.report.document import percent
 from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
-from neuroscan_edge.runtimes.base import JudgingRuntime, Outputs
+from neuroscan_edge.runtimes.protocol import JudgingRuntime, Outputs
 from neuroscan_edge.scans import find_scans, read_scans
-from neuroscan_edge.spec import RESEARCH_USE
+from neuroscan_edge.scans.dataset import load_split
+from neuroscan_edge.spec import RESEARCH_USE, Finding
 from training.fit import validation_split
 from training.odd_images import odd_images
 from training.recipe import Recipe

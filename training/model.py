@@ -13,8 +13,8 @@ from typing import Literal
 import keras
 import numpy as np
 
-from neuroscan_edge._files import sha256_file
 from neuroscan_edge.errors import NeuroScanError
+from neuroscan_edge.system.files import sha256_file
 from training.recipe import ModelRecipe
 
 INPUT_NAME = "image"

@@ -111,6 +111,71 @@ class DataRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRecipe:
+    """One source of training data.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source; ``study`` is the split folder, others stand in the index.
+    weight : float
+        Share of the draws relative to the square root of the source's size; 0 never draws.
+    """
+
+    name: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _within(f"weight of {self.name}", self.weight, 0, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecipe:
+    """Training on several sources at once.
+
+    Parameters
+    ----------
+    sources : tuple of SourceRecipe
+        The sources to use.
+    labels : tuple of str
+        Classes of the network, in the order of its outputs.
+    outside_labels : tuple of str
+        Labels that the sources hold and the network does not have; such images are not trained on.
+    left_out : tuple of str
+        Sources neither trained on nor validated on, so that the network can be measured on them.
+    validation_share : float
+        Share of the groups that are not held out by which epochs are compared.
+    epoch_images : int
+        Slices drawn in one epoch.
+    """
+
+    sources: tuple[SourceRecipe, ...]
+    labels: tuple[str, ...]
+    outside_labels: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    validation_share: float = 0.1
+    epoch_images: int = 4096
+
+    def __post_init__(self) -> None:
+        names = [source.name for source in self.sources]
+        if not names or len(set(names)) < len(names):
+            raise RecipeError(f"pool.sources names {names}; name one or more, each once")
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            raise RecipeError(f"pool.labels is {self.labels}; name two or more, each once")
+        for name in self.left_out:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+                raise RecipeError(f"pool.left_out names {name!r}; did you mean {near!r}?")
+        _within("pool.validation_share", self.validation_share, 0.02, 0.5)
+        _within("pool.epoch_images", self.epoch_images, 1, 10_000_000)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each source by its name."""
+        return {source.name: source.weight for source in self.sources}
+
+
+@dataclass(frozen=True, slots=True)
 class Augmentation:
     """Random changes to the resized slice, in grey levels 0..255, before CLAHE.
 
@@ -299,6 +364,8 @@ class Recipe:
         In order; at least one.
     seed : int
         Of the split, the initial head, the order and the augmentation.
+    pool : PoolRecipe or None
+        Training on several sources; None trains on one split folder, divided as `data` says.
     """
 
     name: str
@@ -309,6 +376,7 @@ class Recipe:
     fit: FitRecipe = field(default_factory=FitRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    pool: PoolRecipe | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.replace("-", "").replace("_", "").isalnum():

@@ -12,12 +12,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge._files import sha256_file
-from neuroscan_edge.baseline import Baseline, write_card
-from neuroscan_edge.dataset import Split, load_split
-from neuroscan_edge.parity.images import load_images
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.baseline import Baseline, write_card
+from neuroscan_edge.parity.evaluation.images import load_images
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.scans.dataset import Split, load_split
 from neuroscan_edge.spec import Preprocessing
+from neuroscan_edge.system.files import sha256_file
 from training.model import INPUT_NAME, OUTPUT_NAME
 
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")

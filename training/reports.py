@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from neuroscan_edge._files import write_whole
 from neuroscan_edge.errors import OutputError
+from neuroscan_edge.system.files import write_whole
 
 
 def make_report_folder(folder: Path) -> None:

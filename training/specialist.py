@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.baseline import Baseline, read_baseline
-from neuroscan_edge.dataset import Split, load_split, open_dataset
 from neuroscan_edge.errors import UsageError
-from neuroscan_edge.labels import display_name
-from neuroscan_edge.parity.images import load_images
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.baseline import Baseline, read_baseline
+from neuroscan_edge.model.labels import display_name
+from neuroscan_edge.parity.evaluation.images import load_images
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.scans.dataset import Split, load_split, open_dataset
 from training.audit_record import Audit
 from training.evaluate import Evaluation, EvaluationOptions, evaluate
 from training.fit import validation_split

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageMode
 
-from neuroscan_edge.scans.dicom_signature import HEAD_BYTES
+from neuroscan_edge.scans.dicom.signature import HEAD_BYTES, is_dicom
 from neuroscan_edge.scans.quiet import quiet
-from neuroscan_edge.scans.raster import FORMATS
-from neuroscan_edge.scans.reading import is_dicom
+from neuroscan_edge.scans.raster.reader import FORMATS
 
 
 @dataclass(frozen=True, slots=True)

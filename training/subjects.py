@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.baseline import read_baseline
-from neuroscan_edge.bundle import open_bundle
 from neuroscan_edge.errors import UsageError
-from neuroscan_edge.labels import printable
+from neuroscan_edge.model.baseline import read_baseline
+from neuroscan_edge.model.bundle import open_bundle
+from neuroscan_edge.model.labels import printable
 from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
 from neuroscan_edge.spec import Precision, Preprocessing
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from training.batches import AugmentedSlices, Draw, at_stage_size
 from training.model import head_of
 from training.recipe import Augmentation, Recipe, Stage

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from neuroscan_edge import __version__
-from neuroscan_edge._optional import installed_versions
-from neuroscan_edge.machine import Machine, cpu_flags, this_machine
+from neuroscan_edge.system.machine import Machine, cpu_flags, this_machine
+from neuroscan_edge.system.optional import installed_versions
 
 PACKAGES = (
     "numpy",

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from neuroscan_edge.bench.floor import LayerWork, layer_work
-from neuroscan_edge.runtimes.base import LayerTime, LayerTimed, Runtime, UInt8Batch
+from neuroscan_edge.model.graph.roofline import LayerWork, layer_work
 from neuroscan_edge.runtimes.parallelism import PART
+from neuroscan_edge.runtimes.protocol import LayerTime, LayerTimed, Runtime, UInt8Batch
 
 _WARM_UP_RUNS = 3
 # Of the runtime's word for an operator.

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.errors import ScanError, UsageError
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.runtimes.base import UInt8Batch
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.runtimes.protocol import UInt8Batch
 from neuroscan_edge.scans import Scan, find_scans, read_scans
 from neuroscan_edge.scans.quality import examine
 from neuroscan_edge.spec import Preprocessing

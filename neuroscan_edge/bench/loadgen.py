@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from neuroscan_edge._optional import require
 from neuroscan_edge.bench.harness import Verdict, run_scenario
 from neuroscan_edge.bench.scenarios import Pace, Scenario, ScenarioName
 from neuroscan_edge.bench.statistics import percentile
 from neuroscan_edge.bench.system import SystemUnderTest
 from neuroscan_edge.errors import NeuroScanError
+from neuroscan_edge.system.optional import require
 
 AGREEMENT = 0.03
 """Largest relative difference between the two harnesses that counts as agreement."""

@@ -7,8 +7,8 @@ import numpy as np
 
 from neuroscan_edge.bench.harness import Verdict
 from neuroscan_edge.bench.record import BenchRecord
-from neuroscan_edge.bench.svg import curve, histogram, stacked_bars
-from neuroscan_edge.page import Cell, bullets, page, paragraph, table
+from neuroscan_edge.report.charts import curve, histogram, stacked_bars
+from neuroscan_edge.report.html import Cell, bullets, page, paragraph, table
 
 _SLOWEST = 15
 _VERDICTS = {

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroscan_edge._files import write_whole
 from neuroscan_edge.bench.harness import Verdict
 from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.spec import RESEARCH_USE
+from neuroscan_edge.system.files import write_whole
 
 BENCH_SCHEMA = 1
 _LIMIT_BYTES = 1 << 26

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from neuroscan_edge.bench.scenarios import Pace, ScenarioName
 from neuroscan_edge.bench.system import Scope
+from neuroscan_edge.classify.pipeline import PipelineOptions
 from neuroscan_edge.errors import SpecError
-from neuroscan_edge.pipeline import PipelineOptions
 from neuroscan_edge.spec import MAX_BATCH, Precision, RuntimeName
 
 _MOST_LAYER_RUNS = 1000

@@ -24,12 +24,15 @@ from neuroscan_edge.bench.scenarios import SCENARIOS, ScenarioName
 from neuroscan_edge.bench.stages import measure_stages
 from neuroscan_edge.bench.sweep import measure_sweep
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, Scope, SystemUnderTest
-from neuroscan_edge.bundle import Bundle, find_bundle, open_bundle
-from neuroscan_edge.decoding import DecoderOptions, Decoders, ready_decoders, start_decoders
+from neuroscan_edge.classify.decoders import (
+    DecoderOptions,
+    Decoders,
+    ready_decoders,
+    start_decoders,
+)
+from neuroscan_edge.classify.pipeline import AUTO_BATCH, MOST_WORKERS
 from neuroscan_edge.errors import NeuroScanError, UsageError
-from neuroscan_edge.gpu.telemetry import GpuTelemetry, open_telemetry
-from neuroscan_edge.machine import this_machine, usable_cores
-from neuroscan_edge.pipeline import AUTO_BATCH, MOST_WORKERS
+from neuroscan_edge.model.bundle import Bundle, find_bundle, open_bundle
 from neuroscan_edge.runtimes import (
     Choice,
     Parallelism,
@@ -40,7 +43,9 @@ from neuroscan_edge.runtimes import (
     open_choice,
     tune,
 )
-from neuroscan_edge.runtimes.tuning import WORTH_MEASURING
+from neuroscan_edge.runtimes.thread_tuning import WORTH_MEASURING
+from neuroscan_edge.system.gpu_telemetry import GpuTelemetry, open_telemetry
+from neuroscan_edge.system.machine import this_machine, usable_cores
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from neuroscan_edge.bench.harness import Clock
 from neuroscan_edge.bench.system import FilesSystem
-from neuroscan_edge.pipeline import Steps
-from neuroscan_edge.runtimes.base import DeviceTimed
+from neuroscan_edge.classify.pipeline import Steps
+from neuroscan_edge.runtimes.protocol import DeviceTimed
 from neuroscan_edge.scans import Limits, Scan, ScanFault
 
 DECODE, PREPROCESS, COMPUTE, POST = "decode", "preprocess", "compute", "post-process"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neuroscan_edge.bench.harness import Clock
-from neuroscan_edge.racing import race
-from neuroscan_edge.runtimes.base import Runtime, UInt8Batch
+from neuroscan_edge.runtimes.protocol import Runtime, UInt8Batch
+from neuroscan_edge.system.timing import race
 
 KNEE = 0.95
 """The smallest batch that gives this share of the best throughput is the knee."""

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.decoding import Decoders
+from neuroscan_edge.classify.decoders import Decoders
+from neuroscan_edge.classify.pipeline import AUTO_BATCH, PipelineOptions, WrapSteps, classify_files
 from neuroscan_edge.errors import NeuroScanError
-from neuroscan_edge.pipeline import AUTO_BATCH, PipelineOptions, WrapSteps, classify_files
-from neuroscan_edge.runtimes.base import Runtime, UInt8Batch, outputs_in_turn
+from neuroscan_edge.model.bundle import Bundle
+from neuroscan_edge.runtimes.protocol import Runtime, UInt8Batch, outputs_in_turn
 
 
 class Scope(str, Enum):

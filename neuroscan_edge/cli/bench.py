@@ -184,7 +184,7 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def _check_places(*places: Path | None) -> None:
-    from neuroscan_edge._files import check_place
+    from neuroscan_edge.system.files import check_place
 
     for place in places:
         if place is not None:
@@ -192,9 +192,9 @@ def _check_places(*places: Path | None) -> None:
 
 
 def _write(record: Any, output: Path | None, page: Path | None) -> None:
-    from neuroscan_edge._files import write_whole
     from neuroscan_edge.bench import render_page
     from neuroscan_edge.errors import OutputError
+    from neuroscan_edge.system.files import write_whole
 
     try:
         if output is not None:

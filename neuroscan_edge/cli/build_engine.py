@@ -13,7 +13,7 @@ from neuroscan_edge.cli.options import BundleArgument
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
 if TYPE_CHECKING:
-    from neuroscan_edge.build import BuildOptions
+    from neuroscan_edge.runtimes.build import BuildOptions
 
 
 class PrecisionChoice(str, Enum):
@@ -75,11 +75,11 @@ def build_engine(
     the engine is certified, and the exit code is parity's.
     """
     with exit_codes():
-        from neuroscan_edge.build import BuildOptions
-        from neuroscan_edge.build import build_engine as build
-        from neuroscan_edge.bundle import find_bundle, open_bundle
-        from neuroscan_edge.engine.manifest import BatchProfile
-        from neuroscan_edge.inspection import engine_summary
+        from neuroscan_edge.model.bundle import find_bundle, open_bundle
+        from neuroscan_edge.model.engine.manifest import BatchProfile
+        from neuroscan_edge.runtimes.build import BuildOptions
+        from neuroscan_edge.runtimes.build import build_engine as build
+        from neuroscan_edge.runtimes.inspection import engine_summary
 
         options = BuildOptions(
             runtime=runtime,
@@ -106,12 +106,12 @@ def _build_fastest(
     folder: Path, options: "BuildOptions", data: Path | None, gate: Path | None, allow_overlap: bool
 ) -> int:
     from neuroscan_edge.errors import UsageError
-    from neuroscan_edge.inspection import engine_summary
     from neuroscan_edge.parity.auto_engine import build_fastest
     from neuroscan_edge.parity.gate import read_gate
     from neuroscan_edge.parity.outputs import Outputs, write_outputs
     from neuroscan_edge.parity.run import ParityRequest
     from neuroscan_edge.parity.summary import terminal_summary
+    from neuroscan_edge.runtimes.inspection import engine_summary
 
     if data is None:
         raise UsageError("--precision auto holds engines against labelled images; give --data")

@@ -29,8 +29,8 @@ def calibrate(
 ) -> None:
     """Observe activations on training images; write the calibration table and the INT8 graph."""
     with exit_codes():
-        from neuroscan_edge.bundle import GRAPHS, open_bundle, without_file
-        from neuroscan_edge.calibrate import CalibrationOptions, calibrate_bundle
+        from neuroscan_edge.model.bundle import GRAPHS, open_bundle, without_file
+        from neuroscan_edge.model.calibration import CalibrationOptions, calibrate_bundle
 
         options = CalibrationOptions(method, percentile, images, seed, equalize)
         calibrated = calibrate_bundle(open_bundle(bundle), data, options)

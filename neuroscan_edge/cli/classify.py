@@ -99,11 +99,12 @@ def classify(
         if not scans and watch is None:
             raise UsageError("Missing argument: give scans, folders of them, or --watch FOLDER")
         # NumPy would start threads that nothing here uses, and a process with threads cannot be
-        # forked for its decoders: see neuroscan_edge.decoding.nursing.
+        # forked for its decoders: see neuroscan_edge.classify.decoders.launch.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        from neuroscan_edge.classification import ClassifyRequest, run
-        from neuroscan_edge.grouping import Grouping
-        from neuroscan_edge.results.arrangement import Arrangement
+        from neuroscan_edge.classify.request import ClassifyRequest
+        from neuroscan_edge.classify.run import run
+        from neuroscan_edge.results.grouping import Grouping
+        from neuroscan_edge.results.ordering import Arrangement
 
         request = ClassifyRequest(
             inputs=tuple(scans or ()),
@@ -128,7 +129,7 @@ def classify(
             poll=poll,
         )
         if watch is not None:
-            from neuroscan_edge.watching import watch as run_watch
+            from neuroscan_edge.classify.watch import watch as run_watch
 
             raise typer.Exit(run_watch(request))
         raise typer.Exit(run(request))

@@ -18,9 +18,9 @@ def doctor(
     with exit_codes():
         import json
 
-        from neuroscan_edge.bundle import find_bundle, open_bundle
-        from neuroscan_edge.doctor import diagnose
-        from neuroscan_edge.inspection import as_text
+        from neuroscan_edge.model.bundle import find_bundle, open_bundle
+        from neuroscan_edge.runtimes.doctor import diagnose
+        from neuroscan_edge.runtimes.inspection import as_text
 
         found = diagnose(open_bundle(find_bundle(bundle)))
         typer.echo(json.dumps(found, indent=2) if as_json else as_text(found))

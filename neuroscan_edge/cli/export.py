@@ -14,7 +14,7 @@ def export(
 ) -> None:
     """Export a Keras baseline to a bundle with its FP32 and FP16 graphs."""
     with exit_codes():
-        from neuroscan_edge.export import export_bundle
+        from neuroscan_edge.model.export import export_bundle
 
         report = export_bundle(model, output)
         typer.echo(

@@ -16,7 +16,7 @@ def inspect(
     with exit_codes():
         import json
 
-        from neuroscan_edge.inspection import as_text, inspect_path
+        from neuroscan_edge.runtimes.inspection import as_text, inspect_path
 
         described = inspect_path(path)
         typer.echo(json.dumps(described, indent=2) if as_json else as_text(described))

@@ -49,7 +49,7 @@ def parity(
     Exit code 0: passed. 1: failed. 2: bad usage. 3: these images do not suffice for the claim.
     """
     with exit_codes():
-        from neuroscan_edge.bundle import find_bundle
+        from neuroscan_edge.model.bundle import find_bundle
         from neuroscan_edge.parity.gate import read_gate
         from neuroscan_edge.parity.outputs import Outputs, write_outputs
         from neuroscan_edge.parity.run import ParityRequest, run_parity

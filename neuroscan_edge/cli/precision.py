@@ -27,9 +27,9 @@ def precision(
 ) -> None:
     """Make the INT8 graph again from the bundle's calibration table, under another plan."""
     with exit_codes():
-        from neuroscan_edge.bundle import CALIBRATION, GRAPHS, open_bundle, without_file
-        from neuroscan_edge.calibrate import quantize_bundle, read_table
-        from neuroscan_edge.precision import ALL_OPERATORS, FLOAT_SUMS, QuantizationPlan
+        from neuroscan_edge.model.bundle import CALIBRATION, GRAPHS, open_bundle, without_file
+        from neuroscan_edge.model.calibration import quantize_bundle, read_table
+        from neuroscan_edge.model.graph.quantize import ALL_OPERATORS, FLOAT_SUMS, QuantizationPlan
 
         opened = open_bundle(bundle)
         read = read_table(table or bundle / CALIBRATION)

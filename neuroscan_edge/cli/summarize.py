@@ -31,8 +31,10 @@ def summarize(
     Exit code 1: some lines are no rows; they are named and passed over.
     """
     with exit_codes():
-        from neuroscan_edge.summary.run import SummaryRequest, summarise, write_outputs
-        from neuroscan_edge.summary.text import summary_text
+        from neuroscan_edge.results.summary.model import SummaryRequest
+        from neuroscan_edge.results.summary.summarize import summarise
+        from neuroscan_edge.results.summary.text import summary_text
+        from neuroscan_edge.results.summary.write import write_outputs
 
         request = SummaryRequest(
             results=results,

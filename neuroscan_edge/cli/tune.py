@@ -37,7 +37,7 @@ def tune(
     Exit codes are those of parity.
     """
     with exit_codes():
-        from neuroscan_edge.bundle import find_bundle
+        from neuroscan_edge.model.bundle import find_bundle
         from neuroscan_edge.parity.gate import read_gate
         from neuroscan_edge.parity.outputs import Outputs, write_outputs
         from neuroscan_edge.parity.run import ParityRequest

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from neuroscan_edge.build import BuildOptions, build_engine
-from neuroscan_edge.builders.progress import Report as BuildReport
-from neuroscan_edge.bundle import open_bundle
-from neuroscan_edge.engine.manifest import StoredEngine
+from neuroscan_edge.model.bundle import open_bundle
+from neuroscan_edge.model.engine.manifest import StoredEngine
 from neuroscan_edge.parity.run import Parity, ParityRequest, run_parity
 from neuroscan_edge.parity.tune import Report, Tuned, TuneOptions, tune
+from neuroscan_edge.runtimes.build import BuildOptions, build_engine
+from neuroscan_edge.runtimes.build_progress import Report as BuildReport
 
 
 @dataclass(frozen=True, slots=True)

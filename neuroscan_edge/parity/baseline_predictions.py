@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import BundleVersionError, ParityError
+from neuroscan_edge.model.bundle import Bundle
 from neuroscan_edge.spec import RESEARCH_USE
 
 PREDICTIONS = "baseline-predictions.json"

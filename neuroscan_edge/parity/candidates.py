@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.bundle import GRAPHS, Bundle, open_bundle, write_files
-from neuroscan_edge.dataset import LabelledFile, Split, has_split, load_split
+from neuroscan_edge.model.bundle import GRAPHS, Bundle, open_bundle, write_files
+from neuroscan_edge.model.graph.quantize import QuantizationPlan
 from neuroscan_edge.parity.baseline_predictions import FloatRows
+from neuroscan_edge.parity.evaluation.images import load_images
 from neuroscan_edge.parity.gate import Criterion
-from neuroscan_edge.parity.images import load_images
 from neuroscan_edge.parity.run import ParityRequest, answers_for
 from neuroscan_edge.parity.slices import load_slices
 from neuroscan_edge.parity.stages import ENGINE, Judge, predict, run_stage
 from neuroscan_edge.parity.throughput import images_per_second
-from neuroscan_edge.precision import QuantizationPlan
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.runtimes import Runtime, choose_runtime, open_choice
+from neuroscan_edge.scans.dataset import LabelledFile, Split, has_split, load_split
 from neuroscan_edge.spec import Precision, RuntimeName
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Workbench:
         bundle = self._with_graph(candidate)
         options = replace(self._options, precision=candidate.precision)
         if self.runtime.on_gpu:
-            from neuroscan_edge.build import BuildOptions, build_engine
+            from neuroscan_edge.runtimes.build import BuildOptions, build_engine
 
             folder = bundle.folder.parent / "engine"
             build = BuildOptions(self.runtime, candidate.precision, output=folder)

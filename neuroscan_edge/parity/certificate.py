@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from neuroscan_edge.bundle import Bundle, write_files
 from neuroscan_edge.errors import (
     EXIT_CANNOT_CERTIFY,
     EXIT_INCOMPLETE,
@@ -20,6 +19,7 @@ from neuroscan_edge.errors import (
     CertificateError,
     OutputError,
 )
+from neuroscan_edge.model.bundle import Bundle, write_files
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
 
 CERTIFICATE_SCHEMA = 1

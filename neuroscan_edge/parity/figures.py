@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from neuroscan_edge.judging import Judging
-from neuroscan_edge.labels import NO_TUMOUR, tumour_probability
+from neuroscan_edge.model.judging import Judging
+from neuroscan_edge.model.labels import NO_TUMOUR, tumour_probability
 from neuroscan_edge.parity.baseline_predictions import FloatRows
-from neuroscan_edge.parity.comparison import Measured
-from neuroscan_edge.parity.intervals import Bootstrap, percentile_interval
-from neuroscan_edge.parity.reliability import BINS, reliability_bins
+from neuroscan_edge.parity.evaluation.bootstrap import Bootstrap, percentile_interval
+from neuroscan_edge.parity.evaluation.calibration_error import BINS, reliability_bins
+from neuroscan_edge.parity.evaluation.comparison import Measured
+from neuroscan_edge.parity.evaluation.operating_point import Scores
 from neuroscan_edge.parity.slices import LabelledSlices
 from neuroscan_edge.parity.stages import JudgedStage
-from neuroscan_edge.screening import Scores
 
 _WITH_INTERVAL = ("accuracy", "precision", "recall", "f1", "auroc", "expected_calibration_error")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroscan_edge._optional import require
 from neuroscan_edge.errors import SpecError, UsageError
 from neuroscan_edge.spec import Precision
+from neuroscan_edge.system.optional import require
 
 ROUNDING = 1e-9
 """0.56 - 0.55 is above 0.01 in floating point; a limit met exactly is met."""

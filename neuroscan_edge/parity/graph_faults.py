@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroscan_edge._optional import require
-from neuroscan_edge.bundle import CALIBRATION, GRAPHS, Bundle
-from neuroscan_edge.precision import INT8_MAX
+from neuroscan_edge.model.bundle import CALIBRATION, GRAPHS, Bundle
+from neuroscan_edge.model.graph.quantize import INT8_MAX
 from neuroscan_edge.spec import Precision
+from neuroscan_edge.system.optional import require
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -136,6 +136,6 @@ def fp32_sha256(bundle: Bundle) -> str | None:
     """Return the SHA-256 of a bundle's FP32 network, without judging; None where it holds none."""
     if GRAPHS[Precision.FP32] not in bundle.files:
         return None
-    from neuroscan_edge.calibrate import plain_fp32
+    from neuroscan_edge.model.calibration import plain_fp32
 
     return plain_fp32(bundle).sha256

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroscan_edge.baseline import Baseline, read_baseline
-from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import ParityError
+from neuroscan_edge.model.baseline import Baseline, read_baseline
+from neuroscan_edge.model.bundle import Bundle
 from neuroscan_edge.parity.baseline_predictions import (
     BaselinePredictions,
     faults_of_probabilities,
@@ -28,7 +28,7 @@ def answer_with_keras(path: Path, bundle: Bundle, slices: LabelledSlices) -> Bas
         If it cannot be loaded.
     """
     baseline = _baseline_of(path, bundle)
-    from neuroscan_edge.export import load_keras
+    from neuroscan_edge.model.export import load_keras
 
     model = load_keras(baseline)
     rows = np.asarray(model.predict(slices.inputs, batch_size=_BATCH, verbose=0), np.float32)
@@ -47,7 +47,7 @@ def answer_with_keras(path: Path, bundle: Bundle, slices: LabelledSlices) -> Bas
 
 def exported_fp32(path: Path) -> bytes:
     """Export a baseline's FP32 graph: the same model gives the same bytes."""
-    from neuroscan_edge.export import load_keras, to_onnx
+    from neuroscan_edge.model.export import load_keras, to_onnx
 
     baseline = read_baseline(path)
     return bytes(to_onnx(load_keras(baseline), baseline).SerializeToString(deterministic=True))

@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neuroscan_edge.build import graph_for
-from neuroscan_edge.bundle import Bundle, Graph
-from neuroscan_edge.judging import Judging
+from neuroscan_edge.model.bundle import Bundle, Graph
+from neuroscan_edge.model.engine.runtime_graph import graph_for
+from neuroscan_edge.model.judging import Judging
 from neuroscan_edge.parity.baseline_predictions import (
     BaselinePredictions,
     faults_of_probabilities,

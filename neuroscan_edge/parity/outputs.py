@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroscan_edge._files import check_place, write_whole
-from neuroscan_edge.bundle import Bundle, open_bundle
 from neuroscan_edge.errors import OutputError
+from neuroscan_edge.model.bundle import Bundle, open_bundle
 from neuroscan_edge.parity.baseline_predictions import PREDICTIONS
 from neuroscan_edge.parity.certificate import certificate_name, write_into
 from neuroscan_edge.parity.junit import junit
 from neuroscan_edge.parity.report_page import report_page
 from neuroscan_edge.parity.run import Parity
 from neuroscan_edge.parity.summary import markdown_summary
+from neuroscan_edge.system.files import check_place, write_whole
 
 
 @dataclass(frozen=True, slots=True)

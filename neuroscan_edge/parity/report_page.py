@@ -8,17 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from neuroscan_edge.labels import display_name, printable
-from neuroscan_edge.page import bullets, grey_png, page, paragraph, table
+from neuroscan_edge.model.labels import display_name, printable
 from neuroscan_edge.parity.certificate import Verdict
-from neuroscan_edge.parity.drawings import (
-    BASELINE_COLOUR,
-    ENGINE_COLOUR,
-    Delta,
-    forest,
-    probability_bars,
-    reliability,
-)
 from neuroscan_edge.parity.figures import changed_slices
 from neuroscan_edge.parity.run import Parity
 from neuroscan_edge.parity.summary import (
@@ -28,6 +19,15 @@ from neuroscan_edge.parity.summary import (
     gate_rows,
     stage_rows,
 )
+from neuroscan_edge.report.charts import (
+    BASELINE_COLOUR,
+    ENGINE_COLOUR,
+    Delta,
+    forest,
+    probability_bars,
+    reliability,
+)
+from neuroscan_edge.report.html import bullets, grey_png, page, paragraph, table
 
 _STYLE = f"""
 .verdict {{ border-radius: 10px; padding: 1.1rem 1.5rem; margin: 1rem 0 1.5rem; color: #fff; }}

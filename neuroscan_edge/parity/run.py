@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from neuroscan_edge import __version__
-from neuroscan_edge._optional import installed_versions
-from neuroscan_edge.bundle import Bundle, open_bundle
 from neuroscan_edge.errors import ParityError
-from neuroscan_edge.machine import Machine, this_machine
+from neuroscan_edge.model.bundle import Bundle, open_bundle
 from neuroscan_edge.parity.baseline_predictions import (
     PREDICTIONS,
     BaselinePredictions,
@@ -20,19 +18,18 @@ from neuroscan_edge.parity.baseline_predictions import (
     read_predictions,
 )
 from neuroscan_edge.parity.certificate import Certificate, seal
+from neuroscan_edge.parity.evaluation.bootstrap import Bootstrap
 from neuroscan_edge.parity.figures import figures_of, screening_scores
 from neuroscan_edge.parity.gate import Gate
-from neuroscan_edge.parity.intervals import Bootstrap
 from neuroscan_edge.parity.keras_baseline import answer_with_keras
 from neuroscan_edge.parity.ladder import Ladder, run_stages
 from neuroscan_edge.parity.slices import LabelledSlices, Part, load_slices
-from neuroscan_edge.parity.stages import (
-    Judge,
-    JudgedStage,
-)
+from neuroscan_edge.parity.stages import Judge, JudgedStage
 from neuroscan_edge.parity.standing import subject_of
 from neuroscan_edge.parity.verdict import decide
 from neuroscan_edge.runtimes import Choice, RuntimeOptions, choose_runtime
+from neuroscan_edge.system.machine import Machine, this_machine
+from neuroscan_edge.system.optional import installed_versions
 
 _PACKAGES = ("numpy", "opencv-python-headless", "onnx", "onnxruntime", "openvino", "scikit-learn")
 

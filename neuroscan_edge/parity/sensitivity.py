@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroscan_edge.model.graph.quantize import QuantizationPlan, quantizable_nodes
 from neuroscan_edge.parity.baseline_predictions import FloatRows
-from neuroscan_edge.parity.comparison import kl_divergence
-from neuroscan_edge.precision import QuantizationPlan, quantizable_nodes
+from neuroscan_edge.parity.evaluation.comparison import kl_divergence
 
 if TYPE_CHECKING:
     from onnx import ModelProto

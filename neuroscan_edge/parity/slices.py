@@ -9,18 +9,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.bundle import CALIBRATION, Bundle
-from neuroscan_edge.dataset import LabelledFile, Split, SplitName, has_split, load_split
 from neuroscan_edge.errors import ParityError
-from neuroscan_edge.parity.duplicates import (
+from neuroscan_edge.model.bundle import CALIBRATION, Bundle
+from neuroscan_edge.parity.evaluation.duplicates import (
     DEFAULT_DISTANCE,
     duplicate_groups,
     without_duplicates_in,
 )
-from neuroscan_edge.parity.images import Images, UnreadableFile, load_images
+from neuroscan_edge.parity.evaluation.images import Images, UnreadableFile, load_images
 from neuroscan_edge.preprocess import reference
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.scans import read_scans
+from neuroscan_edge.scans.dataset import LabelledFile, Split, SplitName, has_split, load_split
 
 Part = Literal["whole", "leak-free"]
 REFERENCE_CHECKED = 8

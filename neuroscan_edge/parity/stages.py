@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.bundle import Bundle, Graph
 from neuroscan_edge.errors import NeuroScanError
+from neuroscan_edge.model.bundle import Bundle, Graph
 from neuroscan_edge.parity.baseline_predictions import FloatRows, faults_of_probabilities
-from neuroscan_edge.parity.comparison import Measured, compare_with_baseline
+from neuroscan_edge.parity.evaluation.bootstrap import Bootstrap, resample, stratified_draws
+from neuroscan_edge.parity.evaluation.comparison import Measured, compare_with_baseline
+from neuroscan_edge.parity.evaluation.metrics import classification_metrics
 from neuroscan_edge.parity.gate import Criterion, Gate, judge
-from neuroscan_edge.parity.intervals import Bootstrap, resample, stratified_draws
-from neuroscan_edge.parity.metrics import classification_metrics
 from neuroscan_edge.parity.slices import LabelledSlices
-from neuroscan_edge.runtimes.base import Runtime
 from neuroscan_edge.runtimes.parallelism import Parallelism
+from neuroscan_edge.runtimes.protocol import Runtime
 from neuroscan_edge.spec import Precision
 
 BATCH = 16
@@ -138,7 +138,7 @@ def predict(runtime: Runtime, inputs: npt.NDArray[np.uint8], batch: int = 0) -> 
 
 def open_graph(bundle: Bundle, graph: Graph, threads: int) -> Runtime:
     """Open a graph in ONNX Runtime on the CPU, as it is defined: the reference of its stage."""
-    from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+    from neuroscan_edge.runtimes.onnxrt.runner import OnnxRuntime
 
     return OnnxRuntime(bundle, graph, Parallelism(threads), as_defined=True)
 

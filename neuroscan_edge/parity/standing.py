@@ -3,9 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from neuroscan_edge.bundle import GRAPHS, Bundle
 from neuroscan_edge.errors import CertificateError, NeuroScanError
-from neuroscan_edge.machine import Machine, this_machine
+from neuroscan_edge.model.bundle import GRAPHS, Bundle
 from neuroscan_edge.parity.certificate import (
     Certificate,
     Subject,
@@ -15,6 +14,7 @@ from neuroscan_edge.parity.certificate import (
 )
 from neuroscan_edge.runtimes import Choice
 from neuroscan_edge.spec import Precision
+from neuroscan_edge.system.machine import Machine, this_machine
 
 _WORDS = {
     "runtime_version": "another version of the runtime",

@@ -3,9 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from neuroscan_edge.document import Block, Bullets, Section, Table, markdown, percent, points, share
-from neuroscan_edge.labels import display_name
+from neuroscan_edge.model.labels import display_name
 from neuroscan_edge.parity.certificate import Certificate, Verdict
+from neuroscan_edge.report.document import (
+    Block,
+    Bullets,
+    Section,
+    Table,
+    markdown,
+    percent,
+    points,
+    share,
+)
 from neuroscan_edge.spec import RESEARCH_USE
 
 _HEADLINES = {

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.racing import race
-from neuroscan_edge.runtimes.base import Runtime
+from neuroscan_edge.runtimes.protocol import Runtime
+from neuroscan_edge.system.timing import race
 
 ROUNDS = 5
 _BATCH = 8

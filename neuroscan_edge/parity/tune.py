@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from neuroscan_edge.bundle import CALIBRATION, GRAPHS, Bundle, open_bundle, write_files
-from neuroscan_edge.calibrate import (
+from neuroscan_edge.errors import SpecError
+from neuroscan_edge.model.bundle import CALIBRATION, GRAPHS, Bundle, open_bundle, write_files
+from neuroscan_edge.model.calibration import (
     CalibrationTable,
     equalized_graph,
     quantization_record,
     quantized_graph,
     stratified_sample,
 )
-from neuroscan_edge.errors import SpecError
+from neuroscan_edge.model.graph.quantize import QuantizationPlan
 from neuroscan_edge.parity.candidates import Candidate, Workbench
 from neuroscan_edge.parity.run import Parity, ParityRequest, run_parity
 from neuroscan_edge.parity.sensitivity import Sensitivity, measure_sensitivities, units_of
-from neuroscan_edge.precision import QuantizationPlan
 from neuroscan_edge.spec import Precision
 
 AS_FAST = 0.95

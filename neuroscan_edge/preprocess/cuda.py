@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from neuroscan_edge.errors import DeviceMemoryError
-from neuroscan_edge.gpu.buffers import StagingBuffer
-from neuroscan_edge.gpu.device import Device
-from neuroscan_edge.gpu.modules import load_module
-from neuroscan_edge.preprocess.geometry import SIGNATURES, THREADS, Geometry
 from neuroscan_edge.preprocess.kernel_binaries import fitting_binaries
+from neuroscan_edge.preprocess.launch_geometry import SIGNATURES, THREADS, Geometry
 from neuroscan_edge.preprocess.packing import pack, packed_bytes
 from neuroscan_edge.preprocess.reference import UInt8Image
 from neuroscan_edge.spec import Preprocessing
+from neuroscan_edge.system.cuda.buffers import StagingBuffer
+from neuroscan_edge.system.cuda.context import Device
+from neuroscan_edge.system.cuda.kernel_module import load_module
 
 STAGING_LIMIT_BYTES = 1 << 28
 """Largest packed batch that is uploaded at once; callers cut larger ones into pieces."""

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.gpu.buffers import StagingBuffer
-from neuroscan_edge.gpu.device import Device
 from neuroscan_edge.preprocess.cuda import STAGING_LIMIT_BYTES, CudaPreprocessor
 from neuroscan_edge.preprocess.packing import check_slice, pieces
 from neuroscan_edge.preprocess.reference import UInt8Image
 from neuroscan_edge.spec import Preprocessing
+from neuroscan_edge.system.cuda.buffers import StagingBuffer
+from neuroscan_edge.system.cuda.context import Device
 
 
 class CudaBatches:

@@ -4,10 +4,10 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from neuroscan_edge._optional import require
 from neuroscan_edge.results.columns import PROBABILITY, cells, column_names
 from neuroscan_edge.results.record import RESULT_SCHEMA, Record
 from neuroscan_edge.spec import RESEARCH_USE
+from neuroscan_edge.system.optional import require
 
 ROWS_A_GROUP = 4096
 """Rows held in memory, some 10 MB, before they are written."""

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroscan_edge.bundle import Bundle
-from neuroscan_edge.findings import Decision, Finding
-from neuroscan_edge.judging import decide
-from neuroscan_edge.labels import tumour_probability
-from neuroscan_edge.runtimes.base import RuntimeInfo
+from neuroscan_edge.model.bundle import Bundle
+from neuroscan_edge.model.judging import decide
+from neuroscan_edge.model.labels import tumour_probability
+from neuroscan_edge.runtimes.protocol import RuntimeInfo
 from neuroscan_edge.scans.scan import DicomUids, Provenance
-from neuroscan_edge.spec import RESEARCH_USE
+from neuroscan_edge.spec import RESEARCH_USE, Decision, Finding
 
 RESULT_SCHEMA = 1
 """Of the rows; goes up when a key is taken away or changes its meaning, not when one is added."""

@@ -1,10 +1,10 @@
 """Inference runtimes behind one protocol: ``with open_runtime(bundle) as run: run(batch)``."""
 
-from neuroscan_edge.runtimes.base import Runtime, RuntimeInfo
-from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
 from neuroscan_edge.runtimes.opening import open_choice, open_runtime
 from neuroscan_edge.runtimes.parallelism import Parallelism
-from neuroscan_edge.runtimes.tuning import Tuned, tune
+from neuroscan_edge.runtimes.protocol import Runtime, RuntimeInfo
+from neuroscan_edge.runtimes.selection import Choice, RuntimeOptions, choose_runtime
+from neuroscan_edge.runtimes.thread_tuning import Tuned, tune
 
 __all__ = [
     "Choice",

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from neuroscan_edge.bundle import Bundle
 from neuroscan_edge.errors import BundleError
-from neuroscan_edge.judging.outputs import HEATMAPS, OUTLIER_SCORE
+from neuroscan_edge.model.bundle import Bundle
+from neuroscan_edge.model.graph.output_names import HEATMAPS, OUTLIER_SCORE
 
 Tensor = tuple[str, str, list[Any]]
 """Name, dtype, and shape but for the batch, which is open."""

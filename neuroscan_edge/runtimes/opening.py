@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from neuroscan_edge._optional import require
-from neuroscan_edge.bundle import Bundle, Graph
-from neuroscan_edge.engine.checks import verify_engine
 from neuroscan_edge.errors import DevicePreprocessingError, MissingDependencyError, UsageError
-from neuroscan_edge.machine import this_machine
-from neuroscan_edge.runtimes.base import Runtime
-from neuroscan_edge.runtimes.choosing import Choice, RuntimeOptions, choose_runtime
-from neuroscan_edge.runtimes.known_answers import check_answers
+from neuroscan_edge.model.bundle import Bundle, Graph
+from neuroscan_edge.model.engine.checks import verify_engine
 from neuroscan_edge.runtimes.parallelism import streams_are_models
+from neuroscan_edge.runtimes.protocol import Runtime
+from neuroscan_edge.runtimes.selection import Choice, RuntimeOptions, choose_runtime
+from neuroscan_edge.runtimes.self_test import check_answers
 from neuroscan_edge.spec import PreprocessOn, RuntimeName
+from neuroscan_edge.system.machine import this_machine
+from neuroscan_edge.system.optional import require
 
 if TYPE_CHECKING:
-    from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+    from neuroscan_edge.runtimes.onnxrt.runner import OnnxRuntime
 
 
 def open_runtime(bundle: Bundle, options: RuntimeOptions | None = None) -> Runtime:
@@ -71,11 +71,11 @@ def _open(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
     manifest = choice.engine.manifest
     data, *others = files.values()
     if choice.installed.name.on_gpu:
-        from neuroscan_edge.runtimes.tensorrt_ import open_tensorrt
+        from neuroscan_edge.runtimes.trt.runner import open_tensorrt
 
         return open_tensorrt(choice.engine, data, bundle.preprocessing, options.preprocess)
     if choice.installed.name is RuntimeName.OPENVINO:
-        from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
+        from neuroscan_edge.runtimes.ov.runner import OpenVinoRuntime
 
         return OpenVinoRuntime(
             bundle,
@@ -86,7 +86,7 @@ def _open(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runtime:
             parallelism=options.on_cpu,
             timed_layers=options.timed_layers,
         )
-    from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+    from neuroscan_edge.runtimes.onnxrt.runner import OnnxRuntime
 
     graph = Graph(manifest.precision, data, manifest.engine_sha256)
     return OnnxRuntime(
@@ -99,7 +99,7 @@ def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
     if options.heatmaps:
         graph = _drawing(graph)
     if choice.installed.name is RuntimeName.OPENVINO:
-        from neuroscan_edge.runtimes.openvino_ import OpenVinoRuntime
+        from neuroscan_edge.runtimes.ov.runner import OpenVinoRuntime
 
         return OpenVinoRuntime(
             bundle,
@@ -109,7 +109,7 @@ def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
             parallelism=options.on_cpu,
             timed_layers=options.timed_layers,
         )
-    from neuroscan_edge.runtimes.onnxruntime_ import OnnxRuntime
+    from neuroscan_edge.runtimes.onnxrt.runner import OnnxRuntime
 
     runtime = OnnxRuntime(
         bundle, graph, options.on_cpu, cuda=choice.cuda, timed_layers=options.timed_layers
@@ -126,7 +126,7 @@ def _open_graph(bundle: Bundle, choice: Choice, options: RuntimeOptions) -> Runt
 def _drawing(graph: Graph) -> Graph:
     """Return a graph that also gives heatmaps; its hash stays that of what was verified."""
     onnx = require("onnx", extra="cpu", why="to draw heatmaps")
-    from neuroscan_edge.judging.graph import with_heatmaps
+    from neuroscan_edge.model.graph.extra_outputs import with_heatmaps
 
     model = with_heatmaps(onnx.load_from_string(graph.data))
     return Graph(graph.precision, bytes(model.SerializeToString(deterministic=True)), graph.sha256)
@@ -135,8 +135,8 @@ def _drawing(graph: Graph) -> Graph:
 def _with_raw_slices(
     runtime: "OnnxRuntime", bundle: Bundle, batch_size: int, place: PreprocessOn
 ) -> Runtime:
-    from neuroscan_edge.gpu.device import Device, load_driver
-    from neuroscan_edge.runtimes.onnxruntime_raw import RawOnnxRuntime
+    from neuroscan_edge.runtimes.onnxrt.cuda_runner import RawOnnxRuntime
+    from neuroscan_edge.system.cuda.context import Device, load_driver
 
     auto = place is PreprocessOn.AUTO
     try:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroscan_edge._cache import cache_folder, read_own, write_own
 from neuroscan_edge.errors import SpecError
-from neuroscan_edge.machine import usable_cores
-from neuroscan_edge.runtimes.base import Runtime, UInt8Batch, outputs_in_turn
+from neuroscan_edge.runtimes.protocol import Runtime, UInt8Batch, outputs_in_turn
 from neuroscan_edge.spec import Preprocessing, RuntimeName
+from neuroscan_edge.system.cache import cache_folder, read_own, write_own
+from neuroscan_edge.system.machine import usable_cores
 
 PARALLELISM_SCHEMA = 3
 MAX_STREAMS = 256

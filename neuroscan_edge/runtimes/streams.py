@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
-from neuroscan_edge.runtimes.base import Computed, Outputs, Pending, UInt8Batch
 from neuroscan_edge.runtimes.parallelism import PART, shares
+from neuroscan_edge.runtimes.protocol import Computed, Outputs, Pending, UInt8Batch
 
 Run = Callable[[UInt8Batch], Outputs]
 

@@ -8,8 +8,9 @@ from enum import Enum
 from pathlib import Path
 
 from neuroscan_edge.errors import ScanError, UsageError
-from neuroscan_edge.scans import dicom_signature, raster
-from neuroscan_edge.scans.paths import Paths
+from neuroscan_edge.scans.dicom import signature as dicom_signature
+from neuroscan_edge.scans.path_list import Paths
+from neuroscan_edge.scans.raster import signature as raster_signature
 from neuroscan_edge.scans.reading import read_bytes
 from neuroscan_edge.scans.scan import Limits
 
@@ -126,7 +127,7 @@ def looks_like_scan(path: Path) -> bool:
 
 def _kind(path: Path) -> _Kind:
     suffix = path.suffix.lower()
-    if suffix in raster.SUFFIXES or suffix in dicom_signature.SUFFIXES:
+    if suffix in raster_signature.SUFFIXES or suffix in dicom_signature.SUFFIXES:
         return _Kind.SCAN
     if _is_folder(path):
         # One that could not be listed: it is reported, not lost.
@@ -142,7 +143,7 @@ def _kind(path: Path) -> _Kind:
     if dicom_signature.is_directory(head):
         return _Kind.DIRECTORY
     looks = (
-        raster.has_signature,
+        raster_signature.has_signature,
         dicom_signature.has_signature,
         dicom_signature.starts_as_data_set,
     )
@@ -165,7 +166,7 @@ def _listed_by(path: Path) -> list[Path]:
             return [path]
         data = read_bytes(path, Limits())
         # Imported only when needed: pydicom costs a third of a second at start-up.
-        from neuroscan_edge.scans.dicomdir import referenced_files
+        from neuroscan_edge.scans.dicom.dicomdir import referenced_files
 
         return referenced_files(path, data)
     except (OSError, ScanError):

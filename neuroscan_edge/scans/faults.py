@@ -29,15 +29,7 @@ class SliceFaults:
         return self._found >= MOST_FAULTS
 
     def add(self, provenance: Provenance, error: ScanError) -> ScanFault:
-        """Return the fault of a slice; the last one says that no further slice is tried.
-
-        Raises
-        ------
-        ScanError
-            The error itself, if the file has only this slice: then it is the file's.
-        """
-        if self._count == 1:
-            raise error
+        """Return the fault of a slice; the last one says that no further slice is tried."""
         self._found += 1
         following = provenance.frame + 1
         if self.exhausted and following < self._count:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.errors import CorruptScanError, SpecError
-from neuroscan_edge.findings import Finding
-from neuroscan_edge.scans.header_findings import header_findings
+from neuroscan_edge.scans.header_quality import header_findings
 from neuroscan_edge.scans.scan import Scan
+from neuroscan_edge.spec import Finding
 
 FOREGROUND_LEVEL = 20
 """Grey level above which a pixel is taken for tissue: the background of an MR slice is black."""

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neuroscan_edge.errors import CorruptScanError, ScanError, ScanTooLargeError
-from neuroscan_edge.scans import dicom_signature, raster
+from neuroscan_edge.scans.dicom.signature import HEAD_BYTES, is_dicom
+from neuroscan_edge.scans.raster.reader import read_raster
 from neuroscan_edge.scans.scan import Limits, Scan, ScanFault
 
 _DEFAULT_LIMITS = Limits()
@@ -14,45 +15,25 @@ _DEFAULT_LIMITS = Limits()
 def read_scans(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Iterator[Scan | ScanFault]:
     """Decode the slices of one file, in order.
 
-    The format is taken from the content; the name decides only where neither begins it. One frame
-    of several that cannot be decoded is a `ScanFault`.
+    The format is taken from the content; the name decides only where neither begins it. A slice
+    that cannot be decoded is a `ScanFault`, also where it is the only one of its file.
 
     Raises
     ------
     ScanError
-        If the file cannot be decoded, or what remains of it; the subclass says why.
+        If no slice of the file can be named; the subclass says why.
     """
     data = read_bytes(path, limits)
-    if is_dicom(path, data[: dicom_signature.HEAD_BYTES]):
+    if is_dicom(path, data[:HEAD_BYTES]):
         # Imported only when needed: pydicom costs a third of a second at start-up.
-        from neuroscan_edge.scans.dicom import read_dicom
+        from neuroscan_edge.scans.dicom.reader import read_dicom
 
         slices = read_dicom(data, str(path), limits)
         # The parsed data set has its own copy of the pixels: one is enough.
         del data
         yield from slices
     else:
-        yield from raster.read_raster(data, str(path), limits)
-
-
-def is_dicom(path: Path, head: bytes) -> bool:
-    """Whether a file is read as DICOM rather than as a raster image.
-
-    Parameters
-    ----------
-    path : Path
-        Its name decides only where the content does not.
-    head : bytes
-        Its first `dicom_signature.HEAD_BYTES`, if it has as many.
-    """
-    # A DICOM file may begin as a TIFF does (PS3.10, 7.1): its own prefix decides first.
-    if dicom_signature.has_signature(head):
-        return True
-    if raster.has_signature(head):
-        return False
-    return path.suffix.lower() in dicom_signature.SUFFIXES or dicom_signature.starts_as_data_set(
-        head
-    )
+        yield from read_raster(data, str(path), limits)
 
 
 def read_bytes(path: Path, limits: Limits) -> bytes:

@@ -82,7 +82,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class ScanFault:
-    """One slice of a file that cannot be decoded, where others of the file may be.
+    """One slice of a file that cannot be decoded; others of the file may be.
 
     Parameters
     ----------

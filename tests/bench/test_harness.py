@@ -1,11 +1,11 @@
 """Our load generator: warm-up, enough queries, steadiness, limits, interrupts."""
 
 import pytest
-from bench_cases import MS, Clock, FakeSystem
 
 from neuroscan_edge.bench.harness import MAX_STORED, Verdict, run_scenario
 from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, ScenarioName
 from neuroscan_edge.errors import SpecError
+from support.bench_cases import MS, Clock, FakeSystem
 
 SINGLE = SCENARIOS[ScenarioName.SINGLE_STREAM]
 MULTI = SCENARIOS[ScenarioName.MULTI_STREAM]

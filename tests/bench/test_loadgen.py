@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from bench_cases import Clock, FakeSystem
 
 from neuroscan_edge.bench.harness import run_scenario
 from neuroscan_edge.bench.loadgen import LoadGenError, agreement, read_summary, run_beside
 from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, ScenarioName
+from support.bench_cases import Clock, FakeSystem
 
 CLOCKS = 1e-3
 """Largest difference of rate between two monotonic clocks of one machine."""

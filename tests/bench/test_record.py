@@ -5,7 +5,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from bench_cases import Clock, FakeSystem
 
 from neuroscan_edge.bench.compare import compare
 from neuroscan_edge.bench.harness import Verdict, run_scenario
@@ -14,8 +13,9 @@ from neuroscan_edge.bench.record import BENCH_SCHEMA, BenchRecordError, new_reco
 from neuroscan_edge.bench.scenarios import SCENARIOS, Pace, ScenarioName
 from neuroscan_edge.bench.summary import summary_lines
 from neuroscan_edge.bench.sweep import knee, measure_sweep
+from neuroscan_edge.report.svg import round_step
 from neuroscan_edge.spec import RESEARCH_USE
-from neuroscan_edge.svg import round_step
+from support.bench_cases import Clock, FakeSystem
 
 MACHINE = {
     "platform": "linux x86_64",

@@ -6,8 +6,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from bench_cases import MS, Clock
-from test_pipeline import OverlappingFake
 
 from neuroscan_edge.bench.stages import (
     COMPUTE,
@@ -22,11 +20,13 @@ from neuroscan_edge.bench.stages import (
     measure_stages,
 )
 from neuroscan_edge.bench.system import BytesSystem, FilesSystem, SampleError
-from neuroscan_edge.pipeline import PipelineOptions, Steps, classify_files
+from neuroscan_edge.classify.pipeline import PipelineOptions, Steps, classify_files
 from neuroscan_edge.results import Result
 from neuroscan_edge.runtimes import RuntimeInfo
 from neuroscan_edge.scans import find_scans, read_scans
 from neuroscan_edge.spec import Precision
+from support.bench_cases import MS, Clock
+from support.fakes.fake_runtime import OverlappingFake
 
 
 class SlowRuntime:

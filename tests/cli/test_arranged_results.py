@@ -9,14 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from dicom_slices import dicom_slice
 from typer.testing import CliRunner
 
-from neuroscan_edge.bundle import MANIFEST
 from neuroscan_edge.cli.app import app
+from neuroscan_edge.model.bundle import MANIFEST
 from neuroscan_edge.spec import RESEARCH_USE
-
-ROOT = Path(__file__).parent.parent.parent
+from support.dicom_slices import dicom_slice
+from support.places import ROOT
 
 
 def neuroscan_edge(*arguments: object):

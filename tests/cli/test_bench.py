@@ -13,22 +13,22 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from engine_cases import MACHINE, fitting_engine
-from fakes.fake_nvml import FakeNvml
-from tiny_models import calibrated_bundle
 from typer.testing import CliRunner
 
 from neuroscan_edge.bench import harness, read_record, render_page
 from neuroscan_edge.bench.cold_start import ColdStartError, measure_cold_start
-from neuroscan_edge.bench.floor import GraphShapeError
 from neuroscan_edge.bench.library import open_library
 from neuroscan_edge.bench.system import FilesSystem
-from neuroscan_edge.build import BuildOptions, build_engine
+from neuroscan_edge.classify.pipeline import AUTO_BATCH
 from neuroscan_edge.cli.app import app
 from neuroscan_edge.errors import UsageError
-from neuroscan_edge.pipeline import AUTO_BATCH
+from neuroscan_edge.model.graph.roofline import GraphShapeError
 from neuroscan_edge.runtimes import Parallelism, RuntimeInfo, Tuned, choose_runtime
+from neuroscan_edge.runtimes.build import BuildOptions, build_engine
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
+from support.engine_cases import MACHINE, fitting_engine
+from support.fakes.fake_nvml import FakeNvml
+from support.tiny_models import calibrated_bundle
 
 QUICK = (
     "--warm-up", "0", "--min-duration", "0.2", "--max-duration", "0.4", "--threads", "1",

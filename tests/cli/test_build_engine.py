@@ -6,27 +6,17 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from tiny_models import calibrated_bundle
 
 from neuroscan_edge.spec import RESEARCH_USE
+from support.command_line import command, neuroscan_edge
+from support.places import ROOT
+from support.tiny_models import calibrated_bundle
 
-ROOT = Path(__file__).parent.parent.parent
 DEFAULT_BUNDLE = ROOT / "engines" / "xception-tuned"
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "neuroscan_edge", *map(str, arguments)]
-
-
-def neuroscan_edge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=120
-    )
 
 
 @pytest.fixture

@@ -9,37 +9,22 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from scans.cases import dicom_file
 
-from neuroscan_edge.bundle import GRAPHS
+from neuroscan_edge.model.bundle import GRAPHS
 from neuroscan_edge.spec import RESEARCH_USE, Precision, Preprocessing
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "neuroscan_edge", *map(str, arguments)]
-
-
-def neuroscan_edge(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=120, **options
-    )
+from support.command_line import command, neuroscan_edge, partial_files
+from support.places import ROOT
+from support.scan_cases import dicom_file
 
 
 @pytest.fixture
 def model(bundle) -> tuple[str, Path]:
     return "--model", bundle.folder
-
-
-def partial_files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.name.endswith(".partial")]
 
 
 def test_a_folder_becomes_json_lines(scans, model, tmp_path):

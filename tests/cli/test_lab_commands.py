@@ -1,23 +1,15 @@
 """``export``, ``calibrate`` and ``precision`` from the command line, without TensorFlow."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from tiny_models import LABELS, tiny_images
 
-from neuroscan_edge.bundle import open_bundle
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def neuroscan_edge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "neuroscan_edge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+from neuroscan_edge.model.bundle import open_bundle
+from support.command_line import neuroscan_edge
+from support.tiny_models import LABELS, tiny_images
 
 
 @pytest.fixture

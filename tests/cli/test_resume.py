@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli.test_classify import ROOT, command, neuroscan_edge, partial_files
 from PIL import Image
 
-from neuroscan_edge.journal import Journal
+from neuroscan_edge.system.journal import Journal
+from support.command_line import command, neuroscan_edge, partial_files
+from support.places import ROOT
 
 FILES = 600
 

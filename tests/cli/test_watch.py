@@ -11,7 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from cli.test_classify import ROOT, command, neuroscan_edge
+
+from support.command_line import command, neuroscan_edge
+from support.places import ROOT
 
 pytest.importorskip("watchfiles")
 SETTLE_S = 0.4
@@ -179,8 +181,8 @@ def test_bad_usage_is_one_line_and_exit_code_2(
 def test_a_folder_that_cannot_be_watched_is_said(scans, bundle, incoming, tmp_path, monkeypatch):
     import watchfiles
 
-    from neuroscan_edge.classification import ClassifyRequest
-    from neuroscan_edge.watching import WatchError, watch
+    from neuroscan_edge.classify.request import ClassifyRequest
+    from neuroscan_edge.classify.watch import WatchError, watch
 
     def refuse(*arguments, **options):
         raise OSError("OS file watch limit reached")
@@ -197,9 +199,9 @@ def test_a_folder_that_cannot_be_watched_is_said(scans, bundle, incoming, tmp_pa
 def test_files_that_give_no_data_are_tried_again(scans, bundle, incoming, tmp_path, monkeypatch):
     import watchfiles
 
-    from neuroscan_edge import watching as module
-    from neuroscan_edge.classification import ClassifyRequest
-    from neuroscan_edge.prefetching import StalledError
+    from neuroscan_edge.classify import watch as module
+    from neuroscan_edge.classify.prefetch import StalledError
+    from neuroscan_edge.classify.request import ClassifyRequest
 
     for path in arriving(scans, 6):
         shutil.copy(path, incoming)

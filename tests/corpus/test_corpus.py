@@ -5,19 +5,19 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from corpus.case import ERROR, Case
-from corpus.hostile_dicom import dicom_cases
-from corpus.hostile_places import place_cases
-from corpus.hostile_raster import raster_cases
-from corpus.hostile_tiff import tiff_cases
-from corpus.watchdog import Answer, Watchdog
-from scans.cases import PATIENT_WORDS
-from tiny_models import tiny_bundle
 
 from neuroscan_edge.spec import RESEARCH_USE
+from support.corpus.case import ERROR, Case
+from support.corpus.hostile_dicom import dicom_cases
+from support.corpus.hostile_places import place_cases
+from support.corpus.hostile_raster import raster_cases
+from support.corpus.hostile_tiff import tiff_cases
+from support.corpus.watchdog import Answer, Watchdog
+from support.places import ROOT
+from support.scan_cases import PATIENT_WORDS
+from support.tiny_models import tiny_bundle
 
 LIMIT_S = 30
 PEAK_LIMIT_BYTES = 1 << 30
@@ -94,7 +94,7 @@ def test_all_of_them_at_once(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "neuroscan_edge", *map(str, arguments)],
         capture_output=True,
-        cwd=Path(__file__).parent.parent.parent,
+        cwd=ROOT,
         timeout=300,
     )
     assert done.returncode == 1, done.stderr

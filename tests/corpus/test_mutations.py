@@ -9,20 +9,30 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from corpus.case import HEAD
-from corpus.hostile_dicom import BASE, DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE, dicom, text, words
-from corpus.hostile_raster import WHOLE, png, riff
-from corpus.hostile_tiff import tiff
-from corpus.mutations import mutated, with_checksums
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scans.cases import PATIENT_WORDS, PNG_SIGNATURE, noise, png_chunk, within_seconds
 
 from neuroscan_edge.errors import ScanError
 from neuroscan_edge.scans import Limits, Scan
-from neuroscan_edge.scans.dicom import read_dicom
+from neuroscan_edge.scans.dicom.reader import read_dicom
 from neuroscan_edge.scans.quality import examine
-from neuroscan_edge.scans.raster import read_raster
+from neuroscan_edge.scans.raster.reader import read_raster
+from support.corpus.case import HEAD
+from support.corpus.hostile_dicom import (
+    BASE,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    JPEG,
+    RLE,
+    dicom,
+    text,
+    words,
+)
+from support.corpus.hostile_raster import WHOLE, png, riff
+from support.corpus.hostile_tiff import tiff
+from support.corpus.mutations import mutated, with_checksums
+from support.scan_cases import PATIENT_WORDS, PNG_SIGNATURE, noise, png_chunk, within_seconds
 
 LIMITS = Limits(file_bytes=1 << 22, image_pixels=1 << 18, frames=8)
 SECONDS = 20

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from labelled import labelled_data, parity_bundle
+
+from support.labelled import labelled_data, parity_bundle
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from labelled import FEW, answering, certify
-from tiny_models import LABELS
 
-from neuroscan_edge.bundle import CALIBRATION, open_bundle, write_files
-from neuroscan_edge.calibrate import read_table
 from neuroscan_edge.errors import DatasetError, ParityError
+from neuroscan_edge.model.bundle import CALIBRATION, open_bundle, write_files
+from neuroscan_edge.model.calibration import read_table
 from neuroscan_edge.parity import Verdict
 from neuroscan_edge.parity.baseline_predictions import (
     PREDICTIONS,
@@ -24,6 +22,8 @@ from neuroscan_edge.parity.baseline_predictions import (
 )
 from neuroscan_edge.parity.gate import Gate
 from neuroscan_edge.spec import Precision
+from support.labelled import FEW, answering, certify
+from support.tiny_models import LABELS
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def test_answers_of_another_baseline_are_refused(folder, data):
 
 
 def test_a_keras_model_that_the_bundle_was_not_made_from_is_refused(folder, data, tmp_path):
-    from neuroscan_edge._files import sha256_file
-    from neuroscan_edge.baseline import Baseline, write_card
+    from neuroscan_edge.model.baseline import Baseline, write_card
+    from neuroscan_edge.system.files import sha256_file
 
     bundle = open_bundle(folder)
     path = tmp_path / "other.keras"

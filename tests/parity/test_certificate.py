@@ -6,22 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from labelled import TEST_IMAGES, answering, certify, neuroscan_edge
-from tiny_models import LABELS
 
-from neuroscan_edge.bundle import GRAPHS, open_bundle, write_files
 from neuroscan_edge.errors import BundleVersionError, CertificateError, OutputError, UsageError
-from neuroscan_edge.machine import this_machine
+from neuroscan_edge.model.bundle import GRAPHS, open_bundle, write_files
 from neuroscan_edge.parity import Verdict, read_certificate, standing
 from neuroscan_edge.parity.certificate import certificate_name, seal, write_into
+from neuroscan_edge.parity.evaluation.operating_point import operating_point, scores_of
 from neuroscan_edge.parity.gate import Gate
 from neuroscan_edge.parity.junit import junit
 from neuroscan_edge.parity.outputs import Outputs, write_outputs
 from neuroscan_edge.parity.report_page import report_page
 from neuroscan_edge.parity.summary import markdown_summary, terminal_summary
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime
-from neuroscan_edge.screening import operating_point, scores_of
 from neuroscan_edge.spec import RESEARCH_USE, Precision, RuntimeName
+from neuroscan_edge.system.machine import this_machine
+from support.damaged_bundles import biases_dropped
+from support.labelled import TEST_IMAGES, answering, certify, neuroscan_edge
+from support.tiny_models import LABELS
 
 HERE = this_machine()
 KIND = f"{HERE.architecture}{'' if HERE.exact_int8 else '-no-vnni'}"
@@ -228,8 +229,6 @@ def test_exit_codes(folder, data, tmp_path, arguments, code, says):
 
 
 def test_a_failed_run_exits_with_1_and_names_the_stage(folder, data):
-    from test_faults import biases_dropped
-
     biases_dropped(folder)
     what = ("--precision", "int8", "--runtime", "onnxruntime", "--threads", 1)
     done = neuroscan_edge("parity", folder, "--data", data, *what)

@@ -9,52 +9,24 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from labelled import certify, labelling_graph
-from onnx import ModelProto, helper, numpy_helper
-from tiny_models import LABELS, observed_ranges, tiny_graph, tiny_images
+from onnx import helper, numpy_helper
 
-from neuroscan_edge.bundle import CALIBRATION, GRAPHS, open_bundle, write_files
-from neuroscan_edge.calibrate import CalibrationTable, read_table
+from neuroscan_edge.model.bundle import CALIBRATION, GRAPHS, open_bundle, write_files
+from neuroscan_edge.model.calibration import CalibrationTable, read_table
+from neuroscan_edge.model.graph.quantize import QuantizationPlan, to_int8
 from neuroscan_edge.parity import Verdict
-from neuroscan_edge.precision import QuantizationPlan, to_int8
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.runtimes import Choice, RuntimeOptions, choose_runtime
 from neuroscan_edge.spec import Precision, RuntimeName
-
-
-def replace_graph(folder: Path, precision: Precision, model: ModelProto) -> None:
-    bundle = open_bundle(folder)
-    write_files(folder, bundle.manifest, {GRAPHS[precision]: model.SerializeToString()})
-
-
-def edited(*precisions: Precision, **tensors: Callable[[np.ndarray], np.ndarray]):
-    """Plant a fault in named tensors of graphs; names are written with __ for /."""
-
-    def plant(folder: Path) -> None:
-        for precision in precisions or (Precision.INT8,):
-            model = onnx.load_from_string(open_bundle(folder).graph(precision).data)
-            touched = 0
-            for tensor in model.graph.initializer:
-                change = tensors.get(tensor.name.replace("/", "__"))
-                if change is not None:
-                    values = change(numpy_helper.to_array(tensor))
-                    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-                    touched += 1
-            assert touched == len(tensors)
-            replace_graph(folder, precision, model)
-
-    return plant
+from support.damaged_bundles import biases_dropped, edited, replace_graph
+from support.labelled import certify, labelling_graph
+from support.tiny_models import LABELS, observed_ranges, tiny_graph, tiny_images
 
 
 def other_label_order(folder: Path) -> None:
     path = folder / "model.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "labels": [*LABELS[1:], LABELS[0]]}))
-
-
-def biases_dropped(folder: Path) -> None:
-    biases = {name: np.zeros_like for name in ("stem__b", "pointwise__b")}
-    edited(**biases)(folder)
 
 
 def table_of_another_model(folder: Path) -> None:
@@ -189,9 +161,8 @@ def test_preprocessing_without_clahe_fails_there(folder, data, monkeypatch):
 
 
 def test_another_specification_of_preprocessing_breaks_the_contract(folder, data):
-    from tiny_models import SPEC
-
     from neuroscan_edge.spec import Preprocessing
+    from support.tiny_models import SPEC
 
     spec = Preprocessing(height=32, width=32, tile_grid=SPEC.tile_grid, clip_limit=9000.0)
     path = folder / "model.json"
@@ -220,7 +191,7 @@ def test_stages_before_an_engine_that_passes_are_named_as_not_run(sound, data):
 
 def test_a_gpu_engine_is_held_to_its_own_form_of_the_graph(sound, data, monkeypatch):
     """No GPU is needed to see that float16 between the pairs decides alike."""
-    from neuroscan_edge.engine import Installed
+    from neuroscan_edge.model.engine import Installed
     from neuroscan_edge.parity import ladder, run
 
     here = choose_runtime(open_bundle(sound), RuntimeOptions(Precision.INT8))
@@ -238,11 +209,7 @@ def test_a_gpu_engine_is_held_to_its_own_form_of_the_graph(sound, data, monkeypa
 
 def test_without_a_record_the_reference_finds_a_missing_clahe(sound, data, monkeypatch):
     """A baseline that is asked now gets the same wrong bytes: only the reference knows."""
-    from neuroscan_edge.parity.slices import (
-        REFERENCE_CHECKED,
-        load_slices,
-        preprocessing_differs,
-    )
+    from neuroscan_edge.parity.slices import REFERENCE_CHECKED, load_slices, preprocessing_differs
 
     bundle = open_bundle(sound)
     hashes = [""] * 240

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuroscan_edge.errors import SpecError, UsageError
-from neuroscan_edge.parity.comparison import flips, kl_divergence, newly_missed
+from neuroscan_edge.parity.evaluation.comparison import flips, kl_divergence, newly_missed
 from neuroscan_edge.parity.gate import (
     FP16_LIMITS,
     INT8_LIMITS,

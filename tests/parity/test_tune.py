@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import FEW, neuroscan_edge
-from tiny_models import tiny_images
 
-from neuroscan_edge.build import BuildOptions
-from neuroscan_edge.bundle import CALIBRATION, GRAPHS, open_bundle
-from neuroscan_edge.calibrate import quantize_bundle, read_table
 from neuroscan_edge.errors import PrecisionNotAvailableError, SpecError
+from neuroscan_edge.model.bundle import CALIBRATION, GRAPHS, open_bundle
+from neuroscan_edge.model.calibration import quantize_bundle, read_table
+from neuroscan_edge.model.graph.quantize import QuantizationPlan
 from neuroscan_edge.parity import Verdict, candidates, standing
 from neuroscan_edge.parity.auto_engine import build_fastest
 from neuroscan_edge.parity.outputs import Outputs, write_outputs
@@ -20,9 +18,11 @@ from neuroscan_edge.parity.run import ParityRequest
 from neuroscan_edge.parity.sensitivity import measure_sensitivities, units_of
 from neuroscan_edge.parity.throughput import images_per_second
 from neuroscan_edge.parity.tune import TuneOptions, tune
-from neuroscan_edge.precision import QuantizationPlan
 from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime
+from neuroscan_edge.runtimes.build import BuildOptions
 from neuroscan_edge.spec import Precision, RuntimeName
+from support.labelled import FEW, neuroscan_edge
+from support.tiny_models import tiny_images
 
 # Read by one convolution alone.
 PLANTED, GUILTY = "c", "pointwise"
@@ -132,7 +132,7 @@ def test_data_without_a_training_split_is_said(failing, data, monkeypatch):
 
 
 def test_tuning_needs_the_fp32_graph(folder, data):
-    from neuroscan_edge.bundle import without_file
+    from neuroscan_edge.model.bundle import without_file
 
     without_file(folder, "model.onnx")
     with pytest.raises(PrecisionNotAvailableError, match="export"):

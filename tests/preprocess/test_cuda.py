@@ -5,8 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fakes.fake_cuda import FakeDriver
-from preprocess_cases import assert_same_bytes, dark_background, noise
 
 from neuroscan_edge.errors import (
     CorruptScanError,
@@ -15,13 +13,15 @@ from neuroscan_edge.errors import (
     KernelNotAvailableError,
     ScanTooLargeError,
 )
-from neuroscan_edge.gpu.buffers import StagingBuffer
-from neuroscan_edge.gpu.device import Device
 from neuroscan_edge.preprocess import cuda_batches
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
 from neuroscan_edge.preprocess.cuda_batches import CudaBatches
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.preprocess.packing import packed_bytes
 from neuroscan_edge.spec import Interpolation, Preprocessing
+from neuroscan_edge.system.cuda.buffers import StagingBuffer
+from neuroscan_edge.system.cuda.context import Device
+from support.fakes.fake_cuda import FakeDriver
+from support.preprocess_cases import assert_same_bytes, dark_background, noise
 
 SPEC = Preprocessing(height=40, width=36, tile_grid=(4, 4))
 SLICES = [noise(50, 60), dark_background(33, 21), noise(80, 72), noise(1, 1), noise(40, 36)]

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preprocess_cases import (
+
+from neuroscan_edge.errors import SpecError
+from neuroscan_edge.preprocess import reference
+from neuroscan_edge.preprocess.opencv import OPENCV_IS_EXACT, CpuPreprocessor
+from neuroscan_edge.scans import read_scans
+from neuroscan_edge.spec import Interpolation, Preprocessing
+from support.preprocess_cases import (
     CONTENTS,
     GOLDEN_RESULT_SHA256,
     GOLDEN_SOURCE_SHA256,
@@ -20,12 +26,6 @@ from preprocess_cases import (
     gradient,
     noise,
 )
-
-from neuroscan_edge.errors import SpecError
-from neuroscan_edge.preprocess import reference
-from neuroscan_edge.preprocess.cpu import OPENCV_IS_EXACT, CpuPreprocessor
-from neuroscan_edge.scans import read_scans
-from neuroscan_edge.spec import Interpolation, Preprocessing
 
 ONE_GREY_LEVEL = 1
 IMAGES_PER_CLASS = 4

@@ -6,13 +6,10 @@ import re
 import shutil
 
 import pytest
-from fakes.fake_cuda import FakeDriver
 
 from kernels.build import CUBIN_TARGETS, OPTIONS, PTX_TARGET, binary_name, build
 from kernels.nvrtc import Nvrtc
 from neuroscan_edge.errors import KernelNotAvailableError
-from neuroscan_edge.gpu.device import Device
-from neuroscan_edge.gpu.modules import load_module
 from neuroscan_edge.preprocess.kernel_binaries import (
     KERNELS,
     MANIFEST,
@@ -20,6 +17,9 @@ from neuroscan_edge.preprocess.kernel_binaries import (
     fitting_binaries,
     shipped_binaries,
 )
+from neuroscan_edge.system.cuda.context import Device
+from neuroscan_edge.system.cuda.kernel_module import load_module
+from support.fakes.fake_cuda import FakeDriver
 
 ALL_SHIPPED_BYTES = 1 << 20
 FEWEST_RESIDENT_BLOCKS = 4

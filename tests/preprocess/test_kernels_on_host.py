@@ -5,7 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from emulation.emulator import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuroscan_edge.preprocess import reference
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.spec import Interpolation, Preprocessing
+from support.emulation.emulator import (
     GXX,
     KERNEL_SOURCE,
     NO_GXX,
@@ -13,9 +19,7 @@ from emulation.emulator import (
     compile_program,
     run_program,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from preprocess_cases import (
+from support.preprocess_cases import (
     CONTENTS,
     GOLDEN_RESULT_SHA256,
     SIZES,
@@ -26,10 +30,6 @@ from preprocess_cases import (
     golden_source,
     noise,
 )
-
-from neuroscan_edge.preprocess import reference
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
-from neuroscan_edge.spec import Interpolation, Preprocessing
 
 DIED = 1
 needs_gxx = pytest.mark.skipif(GXX is None, reason=NO_GXX)

@@ -5,7 +5,6 @@ import struct
 
 import numpy as np
 import pytest
-from emulation.emulator import KERNEL_SOURCE
 
 from neuroscan_edge.errors import (
     CorruptScanError,
@@ -13,7 +12,7 @@ from neuroscan_edge.errors import (
     ScanTooLargeError,
     SpecError,
 )
-from neuroscan_edge.preprocess.geometry import (
+from neuroscan_edge.preprocess.launch_geometry import (
     SCRATCH_LIMIT_BYTES,
     SIGNATURES,
     THREADS,
@@ -29,6 +28,7 @@ from neuroscan_edge.preprocess.packing import (
 )
 from neuroscan_edge.scans import Limits
 from neuroscan_edge.spec import Preprocessing
+from support.emulation.emulator import KERNEL_SOURCE
 
 POISON = 0xCD
 

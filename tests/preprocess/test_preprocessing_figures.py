@@ -4,14 +4,13 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from neuroscan_edge.gpu.probe import probe_gpus
 from neuroscan_edge.preprocess.kernel_binaries import KERNELS, MANIFEST
+from neuroscan_edge.system.gpu_probe import probe_gpus
+from support.places import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "preprocessing.md").read_text()
 SCRIPT = ROOT / "benchmarks" / "preprocessing.py"
 

@@ -5,17 +5,16 @@ import json
 import jsonschema
 import numpy as np
 import pytest
-from dicom_slices import dicom_slice
-from result_rows import LABELS, row, with_risk
 from typer.testing import CliRunner
 
 from neuroscan_edge.cli.app import app
-from neuroscan_edge.findings import Finding
-from neuroscan_edge.grouping import Grouping
 from neuroscan_edge.results import RESULT_SCHEMA
-from neuroscan_edge.results.arrangement import Arrangement, arranged
+from neuroscan_edge.results.grouping import Grouping
+from neuroscan_edge.results.ordering import Arrangement, arranged
 from neuroscan_edge.results.schema import result_schema
-from neuroscan_edge.spec import RESEARCH_USE, Aggregate, GroupBy, Precision, SortBy
+from neuroscan_edge.spec import RESEARCH_USE, Aggregate, Finding, GroupBy, Precision, SortBy
+from support.dicom_slices import dicom_slice
+from support.result_rows import LABELS, row, with_risk
 
 VALIDATOR = jsonschema.Draft202012Validator(result_schema())
 

@@ -5,7 +5,6 @@ import os
 
 import numpy as np
 import pytest
-from tiny_models import calibrated_bundle, tiny_images
 
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.runtimes import (
@@ -13,13 +12,12 @@ from neuroscan_edge.runtimes import (
     RuntimeInfo,
     RuntimeOptions,
     choose_runtime,
-    onnxruntime_,
     open_runtime,
-    openvino_,
     tune,
 )
-from neuroscan_edge.runtimes import tuning as tuning_module
-from neuroscan_edge.runtimes.base import Outputs
+from neuroscan_edge.runtimes import thread_tuning as tuning_module
+from neuroscan_edge.runtimes.onnxrt import runner as onnxruntime_
+from neuroscan_edge.runtimes.ov import runner as openvino_
 from neuroscan_edge.runtimes.parallelism import (
     cache_path,
     candidates,
@@ -30,7 +28,9 @@ from neuroscan_edge.runtimes.parallelism import (
     unmeasured,
     write_parallelism,
 )
+from neuroscan_edge.runtimes.protocol import Outputs
 from neuroscan_edge.spec import Precision, RuntimeName
+from support.tiny_models import calibrated_bundle, tiny_images
 
 KEY = {"cpu": "one", "batch": "many slices"}
 

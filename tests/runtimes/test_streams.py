@@ -5,13 +5,13 @@ import time
 
 import numpy as np
 import pytest
-from tiny_models import calibrated_bundle, tiny_images
 
 from neuroscan_edge.runtimes import Parallelism, RuntimeOptions, open_runtime
-from neuroscan_edge.runtimes.base import Outputs, OverlappingRuntime, Pending, outputs_in_turn
 from neuroscan_edge.runtimes.parallelism import PART
+from neuroscan_edge.runtimes.protocol import Outputs, OverlappingRuntime, Pending, outputs_in_turn
 from neuroscan_edge.runtimes.streams import Streams
 from neuroscan_edge.spec import Precision, RuntimeName
+from support.tiny_models import calibrated_bundle, tiny_images
 
 WAIT_S = 20
 

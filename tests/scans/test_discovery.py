@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import as_nobody, dicom_file, encoded, noise, public_folder, within_seconds
 
 from neuroscan_edge.errors import ScanError, UsageError
 from neuroscan_edge.scans import find_scans, read_scans
+from support.scan_cases import as_nobody, dicom_file, encoded, noise, public_folder, within_seconds
 
 PNG = encoded(noise((6, 7)), "PNG")
 DICOM = dicom_file(noise((6, 7)))

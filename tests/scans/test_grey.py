@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from cases import noise
 
 from neuroscan_edge.scans.grey import linear_window, luma, over_black, percentile_window
+from support.scan_cases import noise
 
 # A correctly rounded value is at most half a level from the exact one, give or take float64.
 HALF_GREY_LEVEL = 0.5 + 1e-9

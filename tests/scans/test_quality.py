@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from neuroscan_edge.errors import CorruptScanError, SpecError
-from neuroscan_edge.findings import Finding
 from neuroscan_edge.scans import Provenance, Scan, SourceFacts
 from neuroscan_edge.scans.quality import QualityThresholds, examine, measure
+from neuroscan_edge.spec import Finding
 
 THRESHOLDS = QualityThresholds(least_side_px=100, least_contrast=8.29, most_saturated=0.1873)
 

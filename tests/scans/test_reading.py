@@ -5,27 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import (
-    address_space,
-    as_nobody,
-    declared_png,
-    dicom_bytes,
-    dicom_dataset,
-    dicom_file,
-    encoded,
-    noise,
-    png_file,
-    public_folder,
-    tiff_file,
-    within_seconds,
-)
-from dicom_cases import (
-    compressed,
-    encapsulated_frames,
-    group,
-    lossless_jpeg_file,
-    multi_frame,
-)
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import (
@@ -44,6 +23,28 @@ from neuroscan_edge.errors import (
     UnsupportedScanError,
 )
 from neuroscan_edge.scans import DicomUids, Limits, Provenance, ScanFault, read_scans
+from support.dicom_cases import (
+    compressed,
+    encapsulated_frames,
+    group,
+    lossless_jpeg_file,
+    multi_frame,
+)
+from support.scan_cases import (
+    address_space,
+    as_nobody,
+    declared_png,
+    decoded,
+    dicom_bytes,
+    dicom_dataset,
+    dicom_file,
+    encoded,
+    noise,
+    png_file,
+    public_folder,
+    tiff_file,
+    within_seconds,
+)
 
 GREY = noise((12, 17))
 SMALL_BYTES = 4 << 20
@@ -53,7 +54,7 @@ FUZZ_SECONDS = 20
 
 
 def read(path, **limits):
-    return list(read_scans(path, Limits(**limits)))
+    return decoded(read_scans(path, Limits(**limits)))
 
 
 KINDS = {

@@ -18,16 +18,16 @@ import pydicom
 import pytest
 from PIL import Image
 
-from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import DatasetError, OutputError, UsageError
-from neuroscan_edge.parity.duplicates import DEFAULT_DISTANCE
+from neuroscan_edge.parity.evaluation.duplicates import DEFAULT_DISTANCE
+from neuroscan_edge.scans.dataset import load_split
+from support.places import ROOT
 from training.audit import audit, audit_folder
 from training.audit_page import MAX_PAIRS_SHOWN, audit_page, pairs_to_show, side_by_side, summarise
 from training.audit_record import Audit, DuplicatePair, read_audit
 from training.cli import audit as audit_command
 from training.duplicate_pairs import MAX_FULLY_LISTED
 
-ROOT = Path(__file__).parent.parent.parent
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
 OUTPUTS = {"audit.html", "audit.json", "leak-free.csv"}
 

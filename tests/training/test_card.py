@@ -4,15 +4,15 @@ import json
 from typing import Any
 
 import pytest
-from models_as_told import LABELS, OPTIONS, SPEC, fixed, mistaken
-from tiny_models import tiny_bundle
 from typer.testing import CliRunner
 
-from neuroscan_edge._files import sha256_file
-from neuroscan_edge.baseline import Baseline, write_card
-from neuroscan_edge.bundle import open_bundle, write_files
-from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import BundleError
+from neuroscan_edge.model.baseline import Baseline, write_card
+from neuroscan_edge.model.bundle import open_bundle, write_files
+from neuroscan_edge.scans.dataset import load_split
+from neuroscan_edge.system.files import sha256_file
+from support.models_as_told import LABELS, OPTIONS, SPEC, fixed, mistaken
+from support.tiny_models import tiny_bundle
 from training.card import add_card, model_card
 from training.cli import app
 from training.evaluate import EvaluationError, evaluate

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from tiny_models import tiny_bundle
 
-from neuroscan_edge.calibrate import CalibrationOptions, calibrate
-from neuroscan_edge.dataset import load_split, load_splits, open_dataset
 from neuroscan_edge.errors import CalibrationError, DatasetError
-from neuroscan_edge.parity.duplicates import (
+from neuroscan_edge.model.calibration import CalibrationOptions, calibrate
+from neuroscan_edge.parity.evaluation.duplicates import (
     ALIKE_CORRELATION,
     correlation,
     distances,
@@ -23,8 +21,10 @@ from neuroscan_edge.parity.duplicates import (
     nearest_distances,
     without_duplicates_in,
 )
-from neuroscan_edge.parity.images import load_images
+from neuroscan_edge.parity.evaluation.images import load_images
+from neuroscan_edge.scans.dataset import load_split, load_splits, open_dataset
 from neuroscan_edge.spec import Preprocessing
+from support.tiny_models import tiny_bundle
 from training.fit import validation_split
 from training.recipe import DataRecipe
 

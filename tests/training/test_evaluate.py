@@ -14,15 +14,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from models_as_told import LABELS, OPTIONS, SPEC, TRUTH, fixed, mistaken, subject
-from tiny_models import tiny_bundle
 
-from neuroscan_edge._files import sha256_file
-from neuroscan_edge.baseline import Baseline, card_path, read_baseline, write_card
+from neuroscan_edge.classify.pipeline import NonFiniteOutputError
 from neuroscan_edge.errors import DatasetError, ExportError, OutputError, UsageError
-from neuroscan_edge.parity.intervals import percentile_interval, resample, stratified_draws
-from neuroscan_edge.pipeline import NonFiniteOutputError
+from neuroscan_edge.model.baseline import Baseline, card_path, read_baseline, write_card
+from neuroscan_edge.parity.evaluation.bootstrap import (
+    percentile_interval,
+    resample,
+    stratified_draws,
+)
 from neuroscan_edge.spec import Precision, Preprocessing
+from neuroscan_edge.system.files import sha256_file
+from support.models_as_told import LABELS, OPTIONS, SPEC, TRUTH, fixed, mistaken, subject
+from support.places import ROOT
+from support.tiny_models import tiny_bundle
 from training.audit import audit_folder
 from training.evaluate import (
     Evaluation,
@@ -40,8 +45,6 @@ from training.evaluation_report import (
 )
 from training.reports import make_report_folder
 from training.subjects import distinguishing_parts, open_subject, open_subjects
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")

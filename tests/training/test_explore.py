@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import DatasetError
-from neuroscan_edge.labels import display_name
-from neuroscan_edge.parity.images import load_images
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.labels import display_name
+from neuroscan_edge.parity.evaluation.images import load_images
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
+from neuroscan_edge.scans.dataset import load_split
 from neuroscan_edge.spec import RESEARCH_USE, Preprocessing
+from support.places import ROOT
 from training.explore import Exploration, class_intensities, explore, sample_positions
 from training.explore_figures import (
     draw_balance,
@@ -29,7 +30,6 @@ from training.explore_figures import (
 from training.intensities import ClassIntensities, intensities
 from training.pictures import with_palette
 
-ROOT = Path(__file__).parent.parent.parent
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
 PICTURES = {
     "class-balance.png",

@@ -14,22 +14,22 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from fit_runs import fit_command, history
 
-from neuroscan_edge.baseline import card_path, read_baseline
-from neuroscan_edge.bundle import open_bundle
-from neuroscan_edge.calibrate import CalibrationOptions, calibrate_bundle
 from neuroscan_edge.errors import BundleIntegrityError, DatasetError, ExportError
-from neuroscan_edge.export import FP32_TOLERANCE, export_bundle
-from neuroscan_edge.parity.images import Images
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.baseline import card_path, read_baseline
+from neuroscan_edge.model.bundle import open_bundle
+from neuroscan_edge.model.calibration import CalibrationOptions, calibrate_bundle
+from neuroscan_edge.model.export import FP32_TOLERANCE, export_bundle
+from neuroscan_edge.parity.evaluation.images import Images
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.spec import CalibrationMethod, Precision
+from support.fit_runs import fit_command, history
+from support.places import ROOT
 from training.batches import AugmentedSlices, TrainingBatches, steps_per_epoch
 from training.fit import FitOptions, fit, validation_split
 from training.model import BackboneWeights
 from training.recipe import Augmentation, DataRecipe, Stage, load_recipe
 
-ROOT = Path(__file__).parent.parent.parent
 REPLAY = 2e-2
 """Relative difference of a loss between a resumed and an uninterrupted run."""
 
@@ -179,7 +179,7 @@ def test_a_killed_run_resumes_and_ends_as_an_uninterrupted_one(
     epoch = images // batch * batch
     # In the first stage, and within a later epoch of the second.
     for last in (epoch // 2 // batch * batch, 2 * epoch + 3 * batch):
-        command = [sys.executable, str(ROOT / "tests" / "training" / "killed_fit.py")]
+        command = [sys.executable, str(ROOT / "tests" / "support" / "killed_fit.py")]
         killed = subprocess.run(
             [*command, str(small_recipe), str(small_data), str(tmp_path), str(last)],
             env={**fit_environment(), "PYTHONPATH": str(ROOT)},

@@ -11,11 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from fit_runs import fit_command, history
 from typer.testing import CliRunner
 
-from neuroscan_edge.baseline import read_baseline
-from neuroscan_edge.dataset import load_split
+from neuroscan_edge.model.baseline import read_baseline
+from neuroscan_edge.scans.dataset import load_split
+from support.fit_runs import fit_command, history
 from training.checkpoint import average_weights
 from training.cli import app
 from training.fit import FitOptions, fit

@@ -2,16 +2,16 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from tiny_models import LABELS, SPEC, activations, tiny_bundle, tiny_graph, tiny_images
 
-from neuroscan_edge.bundle import GRAPHS, MANIFEST, open_bundle, write_files
-from neuroscan_edge.dataset import load_split
 from neuroscan_edge.errors import ExportError
-from neuroscan_edge.judging import OUTLIER_SCORE
-from neuroscan_edge.judging.graph import outlier_layers, without_outputs
-from neuroscan_edge.preprocess.cpu import CpuPreprocessor
+from neuroscan_edge.model.bundle import GRAPHS, MANIFEST, open_bundle, write_files
+from neuroscan_edge.model.graph.extra_outputs import outlier_layers, without_outputs
+from neuroscan_edge.model.graph.output_names import OUTLIER_SCORE
+from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.runtimes import RuntimeOptions, open_runtime
+from neuroscan_edge.scans.dataset import load_split
 from neuroscan_edge.spec import Precision, RuntimeName
+from support.tiny_models import LABELS, SPEC, activations, tiny_bundle, tiny_graph, tiny_images
 from training.fit import validation_split
 from training.judging import JudgingError, JudgingOptions, judge_bundle
 from training.recipe import DataRecipe, Recipe, Stage
@@ -69,7 +69,7 @@ def test_every_graph_gives_a_score_and_the_probabilities_stay(bundle, data, reci
 
 
 def test_thresholds_keep_their_coverage_of_what_was_held_out(bundle, data, recipe):
-    from neuroscan_edge.parity.images import load_images
+    from neuroscan_edge.parity.evaluation.images import load_images
 
     judged = judge_bundle(bundle, data, recipe, OPTIONS)
     images = load_images(load_split(data, "training"), SPEC)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from support.places import ROOT
 from training.recipe import Augmentation, RecipeError, load_recipe
 
-RECIPES = sorted((Path(__file__).parent.parent.parent / "training" / "recipes").glob("*.toml"))
+RECIPES = sorted((ROOT / "training" / "recipes").glob("*.toml"))
 SHORTEST = 'name = "a"\n[[stages]]\nepochs = 1\n'
 
 

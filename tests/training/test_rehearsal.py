@@ -5,9 +5,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from neuroscan_edge.baseline import read_baseline
-from neuroscan_edge.dataset import load_splits
-from neuroscan_edge.export import load_keras
+from neuroscan_edge.model.baseline import read_baseline
+from neuroscan_edge.model.export import load_keras
+from neuroscan_edge.scans.dataset import load_splits
 from training.rehearsal import LABELS, RehearsalOptions, draw_phantoms, rehearse
 
 

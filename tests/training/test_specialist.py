@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models_as_told import subject
 from typer.testing import CliRunner
 
-from neuroscan_edge.baseline import read_baseline
 from neuroscan_edge.errors import UsageError
+from neuroscan_edge.model.baseline import read_baseline
+from support.models_as_told import subject
 from training.cli import app
 from training.fit import FitOptions, fit
 from training.model import BackboneWeights

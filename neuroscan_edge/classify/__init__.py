@@ -1,0 +1,1 @@
+"""From files to rows of results: decode, preprocess, run the model, write."""

@@ -1,0 +1,1 @@
+"""Where rows go: a file that can be resumed, one that grows, or standard output."""

@@ -1,0 +1,1 @@
+"""What a bundle holds: graphs, calibration, labels, decision policy and built engines."""

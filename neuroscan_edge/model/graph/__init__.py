@@ -1,0 +1,1 @@
+"""Passes over ONNX graphs: each takes a graph and returns another, or reads one."""

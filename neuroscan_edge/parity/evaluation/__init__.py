@@ -1,0 +1,1 @@
+"""Evaluation statistics: metrics, intervals, comparisons and near-duplicate groups."""

@@ -1,0 +1,1 @@
+"""Reports as HTML pages and as Markdown, and their SVG charts."""

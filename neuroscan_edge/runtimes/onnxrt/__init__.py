@@ -1,0 +1,1 @@
+"""ONNX Runtime: builder and runners, on the CPU and with CUDA."""

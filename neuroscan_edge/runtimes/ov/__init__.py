@@ -1,0 +1,1 @@
+"""OpenVINO: builder and runner."""

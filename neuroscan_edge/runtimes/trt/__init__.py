@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT for RTX: builder, runner, tensor checks and kernel cache."""

@@ -1,0 +1,1 @@
+"""DICOM files: recognised by their first bytes, read to greyscale slices."""

@@ -1,0 +1,1 @@
+"""JPEG streams: markers, luminance alone, colour, and lossless decoding."""

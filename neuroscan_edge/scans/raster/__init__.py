@@ -1,0 +1,1 @@
+"""Raster files: PNG, JPEG, TIFF, BMP and WebP, read to greyscale slices."""

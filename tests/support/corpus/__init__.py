@@ -1,0 +1,1 @@
+"""Hostile files, and the watched process that they are given to."""

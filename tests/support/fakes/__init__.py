@@ -1,0 +1,1 @@
+"""Fakes that keep the protocols of drivers, libraries and runtimes."""
