@@ -64,6 +64,11 @@ def read_tiff(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFau
         If no page is an image of its own.
     """
     chain = check_directories(data, limits.frames)
+    if not chain.directories:
+        raise CorruptScanError(
+            "the first directory of the TIFF lies beyond the end of the file: it is truncated; "
+            "copy or export it again"
+        )
     with quiet, _opened(data) as file:
         pages = [each for each in chain.directories if _is_slice(file, each)]
         if not pages:
@@ -153,12 +158,10 @@ class _Image:
     def scan(self, provenance: Provenance, index: int = 0) -> Scan:
         """Decode the image, or that so many places after it."""
         samples = self._samples.read(index * self._samples.contiguous_bytes)
-        colours = self._page.tags.valueof(COLOUR_MAP)
         orientation = self._page.tags.valueof(ORIENTATION)
         try:
-            grey, coloured = grey_levels(
-                samples, self._layout, colours if isinstance(colours, tuple) else ()
-            )
+            colours = np.ravel(self._page.tags.valueof(COLOUR_MAP, ()))
+            grey, coloured = grey_levels(samples, self._layout, colours)
         except _UNEXPECTED as error:
             raise _damaged() from error
         turned = upright(grey, orientation if isinstance(orientation, int) else 1)

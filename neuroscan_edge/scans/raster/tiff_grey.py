@@ -15,7 +15,7 @@ _UInt8 = npt.NDArray[np.uint8]
 
 
 def grey_levels(
-    samples: npt.NDArray[Any], layout: Layout, colour_map: tuple[int, ...]
+    samples: npt.NDArray[Any], layout: Layout, colour_map: npt.NDArray[Any]
 ) -> tuple[_UInt8, bool]:
     """Return a page's grey levels, (H, W) uint8, and whether it is in colour.
 
@@ -25,8 +25,8 @@ def grey_levels(
         As `PageSamples` decodes them.
     layout : Layout
         What they are.
-    colour_map : tuple of int
-        Of a palette: all reds, all greens, all blues.
+    colour_map : (3 * entries,) integer
+        Of a palette: all reds, all greens, all blues; else empty.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def _eight_bit_colour(rgb: _UInt8, alpha: _UInt8 | None, associated: bool) -> tu
     return grey, is_coloured(rgb)
 
 
-def _from_palette(indices: npt.NDArray[Any], bits: int, colour_map: tuple[int, ...]) -> _UInt8:
+def _from_palette(indices: npt.NDArray[Any], bits: int, colour_map: npt.NDArray[Any]) -> _UInt8:
     entries = 1 << bits
     if len(colour_map) != 3 * entries:
         raise CorruptScanError(
             f"the palette of the TIFF has {len(colour_map)} values, {bits} bits need "
             f"{3 * entries}; export the slice again"
         )
-    values = np.array(colour_map, np.uint16).reshape(3, entries)
+    values = colour_map.astype(np.uint16).reshape(3, entries)
     # 16 bits by the standard; some writers store 8, and then none is larger.
     eight = values if values.max(initial=0) < 256 else values >> 8
     return np.asarray(eight.astype(np.uint8).T[indices])
