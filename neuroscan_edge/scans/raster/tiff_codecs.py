@@ -352,7 +352,9 @@ def _by_libtiff(
     wrapped = b"".join([head, *(block.data for block in blocks)])
     try:
         with Image.open(io.BytesIO(wrapped), formats=("TIFF",)) as image:
-            return np.asarray(image).view(np.uint8)
+            decoded = np.asarray(image).view(np.uint8)
+            # Pillow makes 255 of a bit.
+            return decoded & np.uint8(1) if bits == 1 else decoded
     except Exception as error:
         raise _damaged(compression) from error
 
