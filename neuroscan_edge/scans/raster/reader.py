@@ -56,6 +56,7 @@ _OTHER_FORMATS = {
     b"NRRD": "NRRD",
 }
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF"}
+_PNG_CHUNK = struct.Struct(">I4s")
 _JPEG_LS_FRAME, _LOSSLESS_FRAME = 0xF7, 0xC3
 _NO_JPEG_FRAMES = frozenset({0xC4, 0xC8, 0xCC})
 _HIERARCHICAL = frozenset({*range(0xC5, 0xC8), *range(0xCD, 0xD0)})
@@ -110,6 +111,13 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanF
                 yield _last_fault(provenance, error, frames)
                 return
             yield Scan(pixels, provenance, SourceFacts(colour=coloured))
+        held = _held_frames(data) if image.format == "PNG" else frames
+        if held > frames:
+            error = CorruptScanError(
+                f"the PNG says that it has {frames} frames and holds {held}: the rest is not read; "
+                "export the slices as single files"
+            )
+            yield ScanFault(Provenance(path, frames), error)
 
 
 def _opened(data: bytes, limits: Limits) -> "ImageFile":
@@ -190,17 +198,15 @@ def _other_jpeg(data: bytes) -> UnsupportedScanError | None:
         what = f"a JPEG with {frame.components} components"
     else:
         return None
-    return UnsupportedScanError(
-        f"the file is {what}, which is read only within DICOM or TIFF, if at all; export the slice "
-        "as PNG or TIFF"
-    )
+    return UnsupportedScanError(f"{what} is not read; export the slice as PNG or TIFF")
 
 
 def _last_fault(provenance: Provenance, error: ScanError, frames: int) -> ScanFault:
     following = provenance.frame + 1
     if following < frames:
         error = type(error)(
-            f"{error}; frames {following} to {frames - 1} are drawn over it and not read either"
+            f"{error}; frames {following} to {frames - 1}, which are drawn over it, are not read "
+            "either"
         )
     return ScanFault(provenance, error)
 
@@ -253,11 +259,23 @@ def _count_frames(image: "ImageFile", limits: Limits) -> int:
     return frames
 
 
+def _held_frames(data: bytes) -> int:
+    """Count the frame controls of a PNG, which are what an animation's decoder goes by."""
+    at, found = len(signature.PNG), 0
+    while at + _PNG_CHUNK.size <= len(data):
+        size, kind = _PNG_CHUNK.unpack_from(data, at)
+        found += kind == b"fcTL"
+        # The checksum follows.
+        at += _PNG_CHUNK.size + size + 4
+    return found
+
+
 def _read_frame(
     image: "ImageFile", frame: int, data: bytes, limits: Limits
 ) -> tuple[npt.NDArray[np.uint8], bool]:
     """Return a frame's grey levels, and whether it is in colour."""
-    name = str(image.format).replace("WEBP", "WebP")
+    # A JPEG with further pictures, of cameras, is one too: its first picture is read.
+    name = {"WEBP": "WebP", "MPO": "JPEG"}.get(str(image.format), str(image.format))
     try:
         if frame:
             image.seek(frame)
