@@ -9,6 +9,7 @@ import pytest
 
 from neuroscan_edge.model.bundle import Bundle
 from support.emulation.emulator import GXX, NO_GXX, Emulator
+from support.small_data import write_small_data
 from support.tiny_models import tiny_bundle
 
 
@@ -47,3 +48,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
     if GXX is None:
         pytest.skip(NO_GXX)
     return Emulator(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighteen training and five test images a class; of each class the first of either repeat."""
+    return write_small_data(tmp_path_factory.mktemp("small-data"))

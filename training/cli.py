@@ -8,12 +8,25 @@ import typer
 
 from neuroscan_edge.cli.errors import exit_codes
 from neuroscan_edge.spec import RESEARCH_USE, Precision
-from training.progress import progress
+from training.fit.progress import progress
 
 # Before TensorFlow loads: its start-up notices are no news to anybody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow leaves oneDNN off on processors without AVX-512, where it trains 1.6 times as fast.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+Extra = Annotated[
+    Path | None,
+    typer.Option(envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."),
+]
+StudyPatients = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
+    ),
+]
+HeldOutList = Annotated[Path, typer.Option(help="List of the images that no network trains on.")]
+HELD_OUT = Path("training/held-out.csv")
 
 app = typer.Typer(
     help=f"NeuroScan Edge lab: look at data, train and evaluate Keras baselines. {RESEARCH_USE}",
@@ -32,8 +45,8 @@ def audit(
 ) -> None:
     """Find unreadable files, duplicates, label conflicts and leaked tests in a data set."""
     with exit_codes():
-        from training.audit import audit as run_audit
-        from training.audit_page import summarise
+        from training.audit.page import summarise
+        from training.audit.run import audit as run_audit
 
         found = run_audit(data, output, distance)
         typer.echo("\n".join([*summarise(found), f"{output / 'audit.html'}. {RESEARCH_USE}"]))
@@ -47,7 +60,7 @@ def explore(
 ) -> None:
     """Draw a data set: balance, samples, CLAHE, intensity histograms and heatmaps."""
     with exit_codes():
-        from training.explore import explore as run_explore
+        from training.explore.run import explore as run_explore
 
         made = run_explore(data, output, seed)
         typer.echo(
@@ -65,7 +78,7 @@ def rehearse(
     with exit_codes():
         from training.rehearsal import RehearsalOptions
         from training.rehearsal import rehearse as run_rehearsal
-        from training.reports import make_report_folder
+        from training.report.folder import make_report_folder
 
         make_report_folder(output)
         baseline = run_rehearsal(output, RehearsalOptions(seed=seed))
@@ -93,29 +106,17 @@ def fit(
         Path | None,
         typer.Option(help="audit.json of the data; images under two labels are left out."),
     ] = None,
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Train a recipe, or resume it, and write the Keras baseline."""
     with exit_codes(), progress() as show_progress:
-        from training.audit_record import read_audit
-        from training.fit import FitOptions
-        from training.fit import fit as run_fit
-        from training.model import BackboneWeights
-        from training.recipe import load_recipe
+        from training.audit.record import read_audit
+        from training.fit.model import BackboneWeights
+        from training.fit.run import FitOptions
+        from training.fit.run import fit as run_fit
+        from training.recipe.loading import load_recipe
 
         loaded = load_recipe(recipe)
         options = FitOptions(
@@ -142,23 +143,13 @@ def hold_out(
     recipe: Annotated[Path, typer.Argument(help="Recipe with a pool of sources.")],
     data: Annotated[Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set of the study.")],
     output: Annotated[Path, typer.Option(help="List to write.")] = Path("training/held-out.csv"),
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
 ) -> None:
     """Fix the held-out part of every source; do it once, before the first training run."""
     with exit_codes():
         from neuroscan_edge.errors import UsageError
-        from training.recipe import load_recipe
+        from training.recipe.loading import load_recipe
         from training.sources.hold_out import hold_out as run_hold_out
 
         loaded = load_recipe(recipe)
@@ -192,32 +183,20 @@ def cross_validate(
     by: Annotated[
         str, typer.Option(help="'fold': parts of one data set; 'source': sources left out.")
     ] = "fold",
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Fit a recipe once for each part of the training split held out, and sum up."""
     with exit_codes(), progress() as show_progress:
         from neuroscan_edge.errors import UsageError
-        from training.audit_record import read_audit
-        from training.cross_validation import cross_validate as run_cross_validate
-        from training.cross_validation import cross_validate_by_source
-        from training.fit import FitOptions
-        from training.model import BackboneWeights
-        from training.recipe import load_recipe
-        from training.sources.evaluation import source_table
+        from training.audit.record import read_audit
+        from training.evaluate.by_source import source_table
+        from training.evaluate.cross_validation import cross_validate as run_cross_validate
+        from training.evaluate.cross_validation import cross_validate_by_source
+        from training.fit.model import BackboneWeights
+        from training.fit.run import FitOptions
+        from training.recipe.loading import load_recipe
 
         loaded = load_recipe(recipe)
         options = FitOptions(
@@ -275,12 +254,12 @@ def evaluate(
     evaluation.html shows images of the data set: keep it in the lab.
     """
     with exit_codes():
-        from training.audit_record import read_audit
-        from training.evaluate import EvaluationOptions
-        from training.evaluate import evaluate as run_evaluate
-        from training.evaluation_report import summary, write_evaluation, write_predictions
-        from training.reports import make_report_folder
-        from training.subjects import open_subjects
+        from training.audit.record import read_audit
+        from training.evaluate.report import summary, write_evaluation, write_predictions
+        from training.evaluate.run import EvaluationOptions
+        from training.evaluate.run import evaluate as run_evaluate
+        from training.evaluate.subjects import open_subjects
+        from training.report.folder import make_report_folder
 
         for folder in filter(None, (output, images and images.parent)):
             make_report_folder(folder)
@@ -298,28 +277,16 @@ def audit_sources(
     recipe: Annotated[Path, typer.Argument(help="Recipe with a pool of sources.")],
     data: Annotated[Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set of the study.")],
     output: Annotated[Path, typer.Option(help="Folder of the report.")],
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Find what gives a class away, and patients and pictures that sources share."""
     with exit_codes():
         from neuroscan_edge.errors import UsageError
-        from training.recipe import load_recipe
-        from training.sources.audit import audit_lines, write_source_audit
-        from training.sources.audit import audit_sources as run_audit_sources
+        from training.audit.by_source import audit_lines, write_source_audit
+        from training.audit.by_source import audit_sources as run_audit_sources
+        from training.recipe.loading import load_recipe
         from training.sources.groups import read_held_out
         from training.sources.listing import list_sources
         from training.sources.pool import load_pool
@@ -344,36 +311,24 @@ def evaluate_sources(
     precision: Annotated[
         Precision | None, typer.Option(help="Precision of a bundle; default: the fastest.")
     ] = None,
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Measure a model on the published split, its leak-free parts, and source by source."""
     with exit_codes():
         from neuroscan_edge.errors import UsageError
-        from training.recipe import load_recipe
-        from training.sources.evaluation import (
+        from training.evaluate.by_source import (
             SourceEvaluationOptions,
             evaluate_sources,
             source_table,
             write_source_evaluation,
         )
+        from training.evaluate.subjects import open_subject
+        from training.recipe.loading import load_recipe
         from training.sources.groups import read_held_out
         from training.sources.listing import list_sources
         from training.sources.pool import load_pool
-        from training.subjects import open_subject
 
         pool = load_recipe(recipe).pool
         if pool is None:
@@ -404,10 +359,10 @@ def specialist(
 ) -> None:
     """Measure a baseline with and without a second opinion where it is torn between two classes."""
     with exit_codes():
-        from training.audit_record import read_audit
-        from training.evaluation_report import summary, write_evaluation
-        from training.reports import make_report_folder
-        from training.specialist import evaluate_second_opinion
+        from training.audit.record import read_audit
+        from training.evaluate.report import summary, write_evaluation
+        from training.evaluate.specialist import evaluate_second_opinion
+        from training.report.folder import make_report_folder
 
         if output:
             make_report_folder(output)
@@ -442,12 +397,15 @@ def judge(
     sharpen: Annotated[
         bool, typer.Option("--sharpen", help="Apply a temperature below 1 too.")
     ] = False,
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Fit temperature, thresholds and outlier scores, and put them into a bundle's graphs."""
     with exit_codes():
         from neuroscan_edge.model.bundle import open_bundle
-        from training.judging import JudgingOptions, judge_bundle
-        from training.recipe import load_recipe
+        from training.judge.run import FurtherSources, JudgingOptions, judge_bundle
+        from training.recipe.loading import load_recipe
 
         options = JudgingOptions(
             layers=tuple(layer or ()),
@@ -457,12 +415,55 @@ def judge(
             confidence_coverage=confidence_coverage,
             sharpen=sharpen,
         )
-        judged = judge_bundle(open_bundle(bundle), data, load_recipe(recipe), options)
+        further = FurtherSources(extra, study_patients, held_out)
+        judged = judge_bundle(open_bundle(bundle), data, load_recipe(recipe), options, further)
         rules = judged.judging
         typer.echo(
             f"{judged.folder}: temperature {rules.temperature:.3f}, low confidence below "
             f"{rules.least_confidence:.3f}, plausible from {rules.plausible:.3f}. {RESEARCH_USE}"
         )
+
+
+@app.command()
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder with its FP32 graph.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe with a pool of sources.")],
+    data: Annotated[
+        Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set that it was trained on.")
+    ],
+    images: Annotated[
+        int, typer.Option(help="Sample size, stratified by class and source.", min=1)
+    ] = 128,
+    percentile: Annotated[float, typer.Option(help="Share of values in a range, percent.")] = 99.99,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.", min=0)] = 0,
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
+) -> None:
+    """Calibrate a bundle on training images of all its sources."""
+    with exit_codes():
+        from neuroscan_edge.errors import UsageError
+        from neuroscan_edge.model.bundle import open_bundle
+        from neuroscan_edge.model.calibration import CalibrationOptions
+        from training.recipe.loading import load_recipe
+        from training.sources.calibration import calibrate_on_sources
+        from training.sources.groups import divide, read_held_out
+        from training.sources.listing import list_sources
+        from training.sources.pool import load_pool
+
+        opened = open_bundle(bundle)
+        pool = load_recipe(recipe).pool
+        if pool is None:
+            raise UsageError(f'{recipe} has no [pool]; use "neuroscan-edge calibrate"')
+        listed = list_sources(data, extra, study_patients)
+        loaded = load_pool(listed, pool, opened.preprocessing)
+        held = read_held_out(held_out)
+        parts = divide(loaded.files, loaded.groups, held, pool.left_out, pool.validation_share)
+        trained = [loaded.files[place] for place in parts.training]
+        known = [file for file in trained if file.label in opened.labels]
+        options = CalibrationOptions(percentile=percentile, images=images, seed=seed)
+        calibrated = calibrate_on_sources(opened, known, options)
+        typer.echo(f"{calibrated.folder}: INT8 graph written. {RESEARCH_USE}")
 
 
 @app.command("judging-report")
@@ -482,10 +483,10 @@ def judging_report(
     with exit_codes():
         from neuroscan_edge.model.bundle import open_bundle
         from neuroscan_edge.runtimes import RuntimeOptions
-        from training.judging_report import judging_report as measure
-        from training.judging_report import report_files, summary
-        from training.recipe import load_recipe
-        from training.reports import make_report_folder, write_report
+        from training.judge.report import judging_report as measure
+        from training.judge.report import report_files, summary
+        from training.recipe.loading import load_recipe
+        from training.report.folder import make_report_folder, write_report
 
         make_report_folder(output)
         report = measure(
@@ -512,9 +513,9 @@ def card(
     with exit_codes():
         from neuroscan_edge.model.baseline import read_baseline
         from neuroscan_edge.model.bundle import open_bundle
-        from training.card import add_card, model_card
-        from training.evaluate import read_evaluation
-        from training.reports import write_report
+        from training.evaluate.card import add_card, model_card
+        from training.evaluate.run import read_evaluation
+        from training.report.folder import write_report
 
         described = read_baseline(baseline)
         text = model_card(described, read_evaluation(evaluation))
@@ -540,8 +541,8 @@ def choose_quality(
     with exit_codes():
         import json
 
-        from training.judging_quality import QualityOptions
-        from training.judging_quality import choose_quality as choose
+        from training.judge.quality import QualityOptions
+        from training.judge.quality import choose_quality as choose
 
         chosen = choose(data, QualityOptions(coverage, margin))
         typer.echo(json.dumps(chosen.to_json(), indent=2))

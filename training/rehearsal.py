@@ -18,7 +18,7 @@ from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.scans.dataset import Split, load_split
 from neuroscan_edge.spec import Preprocessing
 from neuroscan_edge.system.files import sha256_file
-from training.model import INPUT_NAME, OUTPUT_NAME
+from training.fit.model import INPUT_NAME, OUTPUT_NAME
 
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
 SPEC = Preprocessing(height=64, width=64)

@@ -16,7 +16,7 @@ from neuroscan_edge.runtimes.self_test import (
 )
 from neuroscan_edge.spec import Precision, RuntimeName
 from support.tiny_models import tiny_bundle
-from training.judging import with_known_answers
+from training.judge.run import with_known_answers
 
 RUN = RuntimeOptions(Precision.INT8, threads=1, runtime=RuntimeName.ONNXRUNTIME)
 

@@ -5,10 +5,10 @@ import signal
 import sys
 from pathlib import Path
 
-from training.callbacks import Progress
-from training.fit import FitOptions, fit
-from training.model import BackboneWeights
-from training.recipe import load_recipe
+from training.fit.callbacks import Progress
+from training.fit.model import BackboneWeights
+from training.fit.run import FitOptions, fit
+from training.recipe.loading import load_recipe
 
 recipe, data, output = map(Path, sys.argv[1:4])
 last = int(sys.argv[4])

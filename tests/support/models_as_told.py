@@ -7,8 +7,8 @@ import numpy as np
 
 from neuroscan_edge.parity.evaluation.bootstrap import Bootstrap
 from neuroscan_edge.spec import Preprocessing
-from training.evaluate import EvaluationOptions
-from training.subjects import Subject
+from training.evaluate.run import EvaluationOptions
+from training.evaluate.subjects import Subject
 
 LABELS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
 SPEC = Preprocessing(height=64, width=64)

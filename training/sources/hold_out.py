@@ -4,7 +4,7 @@ from pathlib import Path
 
 from neuroscan_edge.spec import Preprocessing
 from neuroscan_edge.system.files import write_whole
-from training.recipe import PoolRecipe
+from training.recipe.recipe import PoolRecipe
 from training.sources.groups import choose_held_out, held_out_csv
 from training.sources.listing import count_by, list_sources
 from training.sources.pool import load_pool

@@ -9,7 +9,7 @@ from neuroscan_edge.errors import DatasetError
 from neuroscan_edge.parity.evaluation.images import Images, load_images
 from neuroscan_edge.scans.dataset import LabelledFile, Split
 from neuroscan_edge.spec import Preprocessing
-from training.recipe import PoolRecipe
+from training.recipe.recipe import PoolRecipe
 from training.sources.groups import group_names
 from training.sources.listing import SourceFile, one_class_sources
 

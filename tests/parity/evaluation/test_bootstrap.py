@@ -12,7 +12,7 @@ from neuroscan_edge.parity.evaluation.bootstrap import (
 )
 from neuroscan_edge.parity.evaluation.comparison import Measured, against_reference, mcnemar
 from neuroscan_edge.parity.evaluation.metrics import classification_metrics
-from training.comparison import best_by_class
+from training.evaluate.comparison import best_by_class
 
 LABELS = ("a", "b", "c")
 FIGURES = ("accuracy", "precision", "recall", "f1", "auroc", "expected_calibration_error")

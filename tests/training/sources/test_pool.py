@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from neuroscan_edge.errors import DatasetError
-from training.recipe import PoolRecipe, RecipeError, SourceRecipe
+from training.recipe.recipe import PoolRecipe, RecipeError, SourceRecipe
 from training.sources.listing import SourceFile
 from training.sources.pool import check_sources, fingerprint
 

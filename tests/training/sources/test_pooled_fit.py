@@ -11,11 +11,12 @@ import pytest
 from neuroscan_edge.errors import DatasetError, UsageError
 from neuroscan_edge.spec import Preprocessing
 from neuroscan_edge.system.files import sha256_file
-from training.cross_validation import cross_validate_by_source
-from training.fit import FitOptions, fit
-from training.model import BackboneWeights
-from training.recipe import Augmentation, PoolRecipe, Recipe, SourceRecipe, Stage, load_recipe
-from training.sources.audit import audit_sources
+from training.audit.by_source import audit_sources
+from training.evaluate.cross_validation import cross_validate_by_source
+from training.fit.model import BackboneWeights
+from training.fit.run import FitOptions, fit
+from training.recipe.loading import load_recipe
+from training.recipe.recipe import Augmentation, PoolRecipe, Recipe, SourceRecipe, Stage
 from training.sources.groups import divide, read_held_out
 from training.sources.hold_out import hold_out
 from training.sources.listing import list_sources

@@ -1,0 +1,1 @@
+"""The audit of a data set: balance, formats, duplicates within and across splits."""

@@ -1,0 +1,1 @@
+"""Pictures and figures of a data set: samples, histograms, CLAHE, intensities."""

@@ -1,0 +1,1 @@
+"""Training a baseline from a recipe: data, network, stages, checkpoints."""

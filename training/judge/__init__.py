@@ -1,0 +1,1 @@
+"""Fitting and measuring the decision policy of a bundle: temperature, outliers, quality."""

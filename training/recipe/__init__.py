@@ -1,0 +1,1 @@
+"""Recipes: what decides a training run, and reading them from TOML."""

@@ -1,0 +1,1 @@
+"""What reports share: folders, figures as PNG, records as typed JSON."""
