@@ -216,6 +216,29 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+class MrSequence(Word):
+    """Kinds of MR sequences, as a series is chosen by them."""
+
+    T1 = "T1"
+    T1C = "T1C"
+    """T1 with a contrast agent."""
+    T2 = "T2"
+    FLAIR = "FLAIR"
+    OTHER = "other"
+    """Known to be none of those: diffusion, perfusion, T2*, proton density, angiography ..."""
+    UNKNOWN = "unknown"
+    """The header does not say, or contradicts itself."""
+
+
+class Plane(Word):
+    """The plane of the body that a slice lies in."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+    OBLIQUE = "oblique"
+
+
 class Finding(Word):
     """One reason not to take a slice, or its classification, at face value."""
 
@@ -230,6 +253,9 @@ class Finding(Word):
     BLANK = "blank"
     CLIPPED = "clipped"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
+    CONTRADICTORY_HEADER = "contradictory_header"
+    WINDOW_UNUSABLE = "window_unusable"
+    UNKNOWN_ORIENTATION = "unknown_orientation"
     LOW_CONFIDENCE = "low_confidence"
     AMBIGUOUS = "ambiguous"
     OUT_OF_DISTRIBUTION = "out_of_distribution"

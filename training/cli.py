@@ -15,6 +15,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow leaves oneDNN off on processors without AVX-512, where it trains 1.6 times as fast.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+Extra = Annotated[
+    Path | None,
+    typer.Option(envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."),
+]
+StudyPatients = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
+    ),
+]
+HeldOutList = Annotated[Path, typer.Option(help="List of the images that no network trains on.")]
+HELD_OUT = Path("training/held-out.csv")
+
 app = typer.Typer(
     help=f"NeuroScan Edge lab: look at data, train and evaluate Keras baselines. {RESEARCH_USE}",
     no_args_is_help=True,
@@ -93,21 +106,9 @@ def fit(
         Path | None,
         typer.Option(help="audit.json of the data; images under two labels are left out."),
     ] = None,
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Train a recipe, or resume it, and write the Keras baseline."""
     with exit_codes(), progress() as show_progress:
@@ -142,18 +143,8 @@ def hold_out(
     recipe: Annotated[Path, typer.Argument(help="Recipe with a pool of sources.")],
     data: Annotated[Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set of the study.")],
     output: Annotated[Path, typer.Option(help="List to write.")] = Path("training/held-out.csv"),
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
 ) -> None:
     """Fix the held-out part of every source; do it once, before the first training run."""
     with exit_codes():
@@ -192,21 +183,9 @@ def cross_validate(
     by: Annotated[
         str, typer.Option(help="'fold': parts of one data set; 'source': sources left out.")
     ] = "fold",
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Fit a recipe once for each part of the training split held out, and sum up."""
     with exit_codes(), progress() as show_progress:
@@ -298,21 +277,9 @@ def audit_sources(
     recipe: Annotated[Path, typer.Argument(help="Recipe with a pool of sources.")],
     data: Annotated[Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set of the study.")],
     output: Annotated[Path, typer.Option(help="Folder of the report.")],
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Find what gives a class away, and patients and pictures that sources share."""
     with exit_codes():
@@ -344,21 +311,9 @@ def evaluate_sources(
     precision: Annotated[
         Precision | None, typer.Option(help="Precision of a bundle; default: the fastest.")
     ] = None,
-    extra: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_EXTRA_DATA", help="Folder of further sources, with index.csv."
-        ),
-    ] = None,
-    study_patients: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="NEUROSCAN_STUDY_PATIENTS", help="CSV: patient of each image of the data set."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path, typer.Option(help="List of the images that no network trains on.")
-    ] = Path("training/held-out.csv"),
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Measure a model on the published split, its leak-free parts, and source by source."""
     with exit_codes():
@@ -442,11 +397,14 @@ def judge(
     sharpen: Annotated[
         bool, typer.Option("--sharpen", help="Apply a temperature below 1 too.")
     ] = False,
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
 ) -> None:
     """Fit temperature, thresholds and outlier scores, and put them into a bundle's graphs."""
     with exit_codes():
         from neuroscan_edge.model.bundle import open_bundle
-        from training.judge.run import JudgingOptions, judge_bundle
+        from training.judge.run import FurtherSources, JudgingOptions, judge_bundle
         from training.recipe.loading import load_recipe
 
         options = JudgingOptions(
@@ -457,12 +415,55 @@ def judge(
             confidence_coverage=confidence_coverage,
             sharpen=sharpen,
         )
-        judged = judge_bundle(open_bundle(bundle), data, load_recipe(recipe), options)
+        further = FurtherSources(extra, study_patients, held_out)
+        judged = judge_bundle(open_bundle(bundle), data, load_recipe(recipe), options, further)
         rules = judged.judging
         typer.echo(
             f"{judged.folder}: temperature {rules.temperature:.3f}, low confidence below "
             f"{rules.least_confidence:.3f}, plausible from {rules.plausible:.3f}. {RESEARCH_USE}"
         )
+
+
+@app.command()
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder with its FP32 graph.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe with a pool of sources.")],
+    data: Annotated[
+        Path, typer.Option(envvar="NEUROSCAN_DATA", help="Data set that it was trained on.")
+    ],
+    images: Annotated[
+        int, typer.Option(help="Sample size, stratified by class and source.", min=1)
+    ] = 128,
+    percentile: Annotated[float, typer.Option(help="Share of values in a range, percent.")] = 99.99,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.", min=0)] = 0,
+    extra: Extra = None,
+    study_patients: StudyPatients = None,
+    held_out: HeldOutList = HELD_OUT,
+) -> None:
+    """Calibrate a bundle on training images of all its sources."""
+    with exit_codes():
+        from neuroscan_edge.errors import UsageError
+        from neuroscan_edge.model.bundle import open_bundle
+        from neuroscan_edge.model.calibration import CalibrationOptions
+        from training.recipe.loading import load_recipe
+        from training.sources.calibration import calibrate_on_sources
+        from training.sources.groups import divide, read_held_out
+        from training.sources.listing import list_sources
+        from training.sources.pool import load_pool
+
+        opened = open_bundle(bundle)
+        pool = load_recipe(recipe).pool
+        if pool is None:
+            raise UsageError(f'{recipe} has no [pool]; use "neuroscan-edge calibrate"')
+        listed = list_sources(data, extra, study_patients)
+        loaded = load_pool(listed, pool, opened.preprocessing)
+        held = read_held_out(held_out)
+        parts = divide(loaded.files, loaded.groups, held, pool.left_out, pool.validation_share)
+        trained = [loaded.files[place] for place in parts.training]
+        known = [file for file in trained if file.label in opened.labels]
+        options = CalibrationOptions(percentile=percentile, images=images, seed=seed)
+        calibrated = calibrate_on_sources(opened, known, options)
+        typer.echo(f"{calibrated.folder}: INT8 graph written. {RESEARCH_USE}")
 
 
 @app.command("judging-report")

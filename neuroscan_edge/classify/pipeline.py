@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,8 @@ from neuroscan_edge.runtimes.protocol import (
 )
 from neuroscan_edge.scans import Limits, read_scans
 from neuroscan_edge.scans.quality import QualityThresholds
+from neuroscan_edge.scans.scan import SeriesFacts
+from neuroscan_edge.scans.series_rule import SeriesRule, kind_of
 from neuroscan_edge.spec import MAX_BATCH
 
 MOST_WORKERS = 16
@@ -68,6 +70,8 @@ class PipelineOptions:
         From where on pixels are found fault with; None takes the bundle's.
     heatmaps : bool
         Whether each result comes with what can be drawn of it; the runtime must give heatmaps.
+    series : tuple of SeriesRule
+        Slices that fit none of them get no result and are counted; empty takes all.
     """
 
     batch_size: int = 0
@@ -75,6 +79,7 @@ class PipelineOptions:
     limits: Limits = Limits()
     quality: QualityThresholds | None = None
     heatmaps: bool = False
+    series: tuple[SeriesRule, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= MAX_BATCH:
@@ -140,11 +145,14 @@ class Batch:
         Where the next batch begins.
     drawings : tuple of Drawing or None
         Of each result, where heatmaps were asked for and it is of a classified slice.
+    unwanted : tuple of str
+        The kind of series of each slice that fits none of the rules, such as ``T2 sagittal``.
     """
 
     results: tuple[Result, ...]
     after: Position
     drawings: tuple[Drawing | None, ...] = ()
+    unwanted: tuple[str, ...] = ()
 
 
 def classify_files(
@@ -210,7 +218,9 @@ def classify_batches(
     batch_size = options.batch_size or runtime.info.batch_size or AUTO_BATCH
     raw = isinstance(runtime, RawSliceRuntime) and runtime.takes_raw
     quality = options.quality or _quality(bundle)
-    preparation = Preparation(bundle.preprocessing, raw, options.limits, options.heatmaps, quality)
+    preparation = Preparation(
+        bundle.preprocessing, raw, options.limits, options.heatmaps, quality, options.series
+    )
     steps = _steps(preparation, runtime)
     if wrap is not None:
         steps = wrap(steps)
@@ -246,10 +256,15 @@ def classify_batches(
         batches = full_batches(prepared, batch_size)
         with contextlib.closing(_computed(batches, begin, may_go_on)) as computed:
             for placed, outputs in computed:
-                items = [each.item for each in placed]
+                items = [each.item for each in placed if not each.item.unwanted]
                 pairs = list(_concluded(items, outputs, bundle, runtime.info, steps.conclude))
-                results, drawings = zip(*pairs, strict=True)
-                yield Batch(results, placed[-1].after, drawings)
+                results, drawings = tuple(zip(*pairs, strict=True)) or ((), ())
+                unwanted = tuple(
+                    kind_of(each.item.series or SeriesFacts())
+                    for each in placed
+                    if each.item.unwanted
+                )
+                yield Batch(results, placed[-1].after, drawings, unwanted)
 
 
 def _quality(bundle: Bundle) -> QualityThresholds:
@@ -329,7 +344,8 @@ def _concluded(
     row = 0
     for item in items:
         if item.pixels is None or outputs is None:
-            yield conclude(item.provenance, bundle, info, None, item.error, item.findings), None
+            result = conclude(item.provenance, bundle, info, None, item.error, item.findings)
+            yield _of_series(result, item), None
             continue
         scores, maps = outputs.outlier_scores, outputs.heatmaps
         result = conclude(
@@ -341,11 +357,16 @@ def _concluded(
             item.findings,
             None if scores is None else scores[row],
         )
+        result = _of_series(result, item)
         if maps is None or item.original is None:
             yield result, None
         else:
             yield result, Drawing(item.original, maps[row])
         row += 1
+
+
+def _of_series(result: Result, item: Prepared) -> Result:
+    return result if item.series is None else replace(result, series=item.series)
 
 
 def _check(outputs: Outputs, slices: int, classes: int) -> None:

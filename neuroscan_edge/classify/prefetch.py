@@ -22,6 +22,9 @@ STALLED_IN_A_ROW = 3
 MOST_TOGETHER = 8
 """Files that a decoder process is asked for at once; twice as many would save nothing more."""
 
+MAX_UNWANTED = 1024
+"""Slices of a batch that fit no rule, beyond which it ends though it is not full."""
+
 _SLICES_AHEAD = 512
 """Slices that are ready beyond which no further file is asked for: one may hold a thousand."""
 
@@ -229,9 +232,13 @@ def _slices(items: list[Prepared]) -> int:
 def _next_batch(prepared: Iterator[Placed], batch_size: int) -> list[Placed]:
     """Take slices up to a full batch, with the errors that stand between them."""
     batch: list[Placed] = []
-    slices = stalled = 0
+    slices = stalled = unwanted = 0
     while slices < batch_size and (placed := next(prepared, None)) is not None:
         batch.append(placed)
+        unwanted += placed.item.unwanted
+        if unwanted == MAX_UNWANTED:
+            # Of a folder of which little is wanted: progress is kept all the same.
+            slices = batch_size
         slices += placed.item.pixels is not None
         # No batch ends between errors: those of one stall are all in this one, and not written.
         stalled = stalled + 1 if placed.item.stalled else 0

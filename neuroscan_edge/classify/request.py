@@ -7,6 +7,7 @@ from neuroscan_edge.classify.arrivals import SETTLE_S
 from neuroscan_edge.classify.decoders.pool import DEFAULT_TIMEOUT_S
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.results.ordering import Arrangement
+from neuroscan_edge.scans.series_rule import SeriesRule
 from neuroscan_edge.spec import Precision, PreprocessOn, RuntimeName
 
 
@@ -38,6 +39,8 @@ class ClassifyRequest:
         Whether to refuse what no certificate in the bundle is of.
     arrangement : Arrangement
         The order of the rows, and those of series and studies.
+    series : tuple of SeriesRule
+        Only slices that fit one of them are classified; empty takes all.
     heatmaps : Path or None
         Folder for a picture of each classified slice; made if it is not there.
     file_timeout_s : float
@@ -68,6 +71,7 @@ class ClassifyRequest:
     preprocess: PreprocessOn = PreprocessOn.AUTO
     require_certificate: bool = False
     arrangement: Arrangement = field(default_factory=Arrangement)
+    series: tuple[SeriesRule, ...] = ()
     heatmaps: Path | None = None
     file_timeout_s: float = DEFAULT_TIMEOUT_S
     isolate: bool = True

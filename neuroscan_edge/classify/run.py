@@ -26,7 +26,7 @@ from neuroscan_edge.classify.output.standard import StandardOutput
 from neuroscan_edge.classify.pipeline import MOST_WORKERS, PipelineOptions, classify_batches
 from neuroscan_edge.classify.request import ClassifyRequest
 from neuroscan_edge.classify.run_identity import parallelism_of, run_identity
-from neuroscan_edge.errors import EXIT_INCOMPLETE, UsageError
+from neuroscan_edge.errors import EXIT_INCOMPLETE, EXIT_USAGE, UsageError
 from neuroscan_edge.results import FORMATS, Record
 from neuroscan_edge.results.grouping import Groups
 from neuroscan_edge.results.ordering import arranged
@@ -49,6 +49,7 @@ _OTHERWISE_COMPARED = frozenset(
         "engine",
         "preprocess",
         "arrangement",
+        "series",
         "heatmaps",
     }
 )
@@ -66,6 +67,9 @@ _WITHOUT_EFFECT = frozenset(
     }
 )
 """Parts of a request that a run may be continued without, or with others: no result differs."""
+
+UNWANTED = "not selected: "
+"""Before the kind of a series in the counts of slices that fit no rule."""
 
 
 def run(request: ClassifyRequest) -> int:
@@ -93,7 +97,12 @@ def run(request: ClassifyRequest) -> int:
     if request.heatmaps is not None:
         check_heatmap_folder(request.heatmaps, again=request.resume or request.restart)
     workers = request.workers or min(usable_cores(), MOST_WORKERS)
-    options = PipelineOptions(request.batch_size, workers, heatmaps=request.heatmaps is not None)
+    options = PipelineOptions(
+        request.batch_size,
+        workers,
+        heatmaps=request.heatmaps is not None,
+        series=request.series,
+    )
     with contextlib.ExitStack() as stack:
         # Their imports go on while the model is loaded.
         decoders = None
@@ -147,7 +156,7 @@ def _classify(
         with (
             contextlib.closing(batches),
             _progress(len(found.files), start.files, request.output is not None) as advance,
-            heatmap_folder(request.heatmaps, counts.total()) as draw,
+            heatmap_folder(request.heatmaps, rows_in(counts)) as draw,
         ):
 
             def rows() -> Iterator[Record]:
@@ -156,6 +165,7 @@ def _classify(
                     for result in draw(batch):
                         counts[str(result.decision or "failed")] += 1
                         done.append(replace(result, certified=model.certified).to_json())
+                    counts.update(UNWANTED + kind for kind in batch.unwanted)
                     output.commit(done, batch.after, counts)
                     advance(batch.after.files)
                     yield from done
@@ -172,6 +182,10 @@ def _classify(
     _summarise(counts, found, request.output)
     if groups.ungrouped:
         print(_ungrouped(groups), file=sys.stderr)
+    if not rows_in(counts):
+        rules = "; ".join(map(str, request.series))
+        print(f"no slice fits --series {rules}; see what there is above", file=sys.stderr)
+        return EXIT_USAGE
     return EXIT_INCOMPLETE if counts["failed"] else 0
 
 
@@ -186,6 +200,8 @@ def _others(request: ClassifyRequest) -> dict[str, str]:
         "the aggregate": str(arrangement.grouping.aggregate),
         "the slices named": str(arrangement.grouping.most_suspicious),
         "the folder of heatmaps": "none" if heatmaps is None else str(heatmaps.resolve()),
+        # Left out where there is none: runs that an earlier version began know of no rules.
+        **({"the series": "; ".join(map(str, request.series))} if request.series else {}),
     }
 
 
@@ -221,7 +237,9 @@ def _ungrouped(groups: Groups) -> str:
 def _nothing(inputs: tuple[Path, ...], found: Discovery) -> str:
     where = ", ".join(map(str, inputs))
     skipped = f" ({found.skipped} other files were passed over)" if found.skipped else ""
-    return f"there are no scans in {where}{skipped}; give DICOM, PNG, JPEG, TIFF, BMP or WebP"
+    return (
+        f"there are no scans in {where}{skipped}; give DICOM, NIfTI, PNG, JPEG, TIFF, BMP or WebP"
+    )
 
 
 def _check_output(output: Path, inputs: Sequence[Path]) -> None:
@@ -273,10 +291,29 @@ def counted(counts: Counter[str]) -> str:
         parts.append(f"{counts[Decision.REJECTED]} rejected")
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
+    unwanted = counts.total() - rows_in(counts)
+    if unwanted:
+        parts.append(f"{unwanted} not selected by --series")
     return ", ".join(parts)
+
+
+def rows_in(counts: Counter[str]) -> int:
+    """Return how many rows were counted: slices that fit no rule have none."""
+    return sum(count for name, count in counts.items() if not name.startswith(UNWANTED))
+
+
+def unwanted_kinds(counts: Counter[str]) -> str:
+    """Say of which series the slices are that fit no rule, the most frequent first."""
+    kinds = Counter(
+        {name[len(UNWANTED) :]: n for name, n in counts.items() if name.startswith(UNWANTED)}
+    )
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return f"not selected by --series: {listed}"
 
 
 def _summarise(counts: Counter[str], found: Discovery, output: Path | None) -> None:
     skipped = f", {found.skipped} other files passed over" if found.skipped else ""
     where = f" -> {output}" if output else ""
+    if counts.total() > rows_in(counts):
+        print(unwanted_kinds(counts), file=sys.stderr)
     print(f"{counted(counts)}{skipped}{where}. {RESEARCH_USE}", file=sys.stderr)

@@ -23,7 +23,7 @@ from neuroscan_edge.classify.output.position import Position
 from neuroscan_edge.classify.pipeline import MOST_WORKERS, PipelineOptions, classify_batches
 from neuroscan_edge.classify.prefetch import StalledError
 from neuroscan_edge.classify.request import ClassifyRequest
-from neuroscan_edge.classify.run import counted
+from neuroscan_edge.classify.run import UNWANTED, counted, rows_in, unwanted_kinds
 from neuroscan_edge.errors import EXIT_TERMINATED, NeuroScanError, UsageError
 from neuroscan_edge.results import result_format
 from neuroscan_edge.results.ordering import Arrangement
@@ -143,7 +143,7 @@ class _Watch:
         self._decoders = decoders
         self._output = output
         workers = request.workers or min(usable_cores(), MOST_WORKERS)
-        self._options = PipelineOptions(request.batch_size, workers)
+        self._options = PipelineOptions(request.batch_size, workers, series=request.series)
         self._line = result_format("jsonl", model.bundle.labels).line
         self._arrivals = Arrivals(output.seen, request.settle_s)
         self._counts: Counter[str] = Counter()
@@ -171,6 +171,8 @@ class _Watch:
 
     def summarise(self) -> None:
         """Say what was done."""
+        if self._counts.total() > rows_in(self._counts):
+            print(unwanted_kinds(self._counts), file=sys.stderr)
         print(f"{counted(self._counts)}. {RESEARCH_USE}", file=sys.stderr)
 
     def _is_hidden(self, path: Path) -> bool:
@@ -217,6 +219,7 @@ class _Watch:
                     result = replace(result, certified=self._model.certified)
                     lines.append(self._line(result))
                     counts[str(result.decision or "failed")] += 1
+                counts.update(UNWANTED + kind for kind in batch.unwanted)
                 if batch.after == Position(batch.after.files):
                     self._counts.update(counts)
                     counts.clear()

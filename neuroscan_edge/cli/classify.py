@@ -53,6 +53,13 @@ def classify(
         Path | None,
         typer.Option(help="Folder for a picture of each slice: where it was looked at."),
     ] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Only slices that fit this rule, or another: "sequence=T1C,plane=axial".',
+            show_default=False,
+        ),
+    ] = None,
     sort: Annotated[
         SortBy, typer.Option(help="risk puts the slices most likely to show a tumour first.")
     ] = SortBy.INPUT,
@@ -105,6 +112,7 @@ def classify(
         from neuroscan_edge.classify.run import run
         from neuroscan_edge.results.grouping import Grouping
         from neuroscan_edge.results.ordering import Arrangement
+        from neuroscan_edge.scans.series_rule import SeriesRule
 
         request = ClassifyRequest(
             inputs=tuple(scans or ()),
@@ -119,6 +127,7 @@ def classify(
             engine=engine,
             preprocess=preprocess,
             require_certificate=require_certificate,
+            series=tuple(SeriesRule.parse(rule) for rule in series or ()),
             heatmaps=heatmaps,
             arrangement=Arrangement(sort, Grouping(group, aggregate, most_suspicious)),
             file_timeout_s=file_timeout,

@@ -26,6 +26,11 @@ _AFTER = (
     "risk",
     "schema",
     "heatmap",
+    "sequence",
+    "sequence_evidence",
+    "plane",
+    "orientation",
+    "contrast_agent",
 )
 GROUP_KEYS = (
     "aggregated",

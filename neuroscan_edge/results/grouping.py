@@ -12,7 +12,7 @@ from typing import Any
 
 from neuroscan_edge.errors import SpecError
 from neuroscan_edge.model.labels import tumour_probability
-from neuroscan_edge.results.record import RESULT_SCHEMA, Record
+from neuroscan_edge.results.record import RESULT_SCHEMA, SERIES_KEYS, Record
 from neuroscan_edge.spec import RESEARCH_USE, Aggregate, Decision, GroupBy
 
 SMALLEST_PROBABILITY = 1e-7
@@ -152,7 +152,7 @@ class _Group:
             self._suspect(record)
 
     def _remember(self, record: Record) -> None:
-        for key in (*_OF_A_RUN, "series_instance_uid", "study_instance_uid"):
+        for key in (*_OF_A_RUN, *SERIES_KEYS, "series_instance_uid", "study_instance_uid"):
             value = record.get(key)
             # What the slices do not agree on is not stated of the group.
             if self._first.setdefault(key, value) != value:
@@ -199,6 +199,7 @@ class _Group:
             "risk": None if probabilities is None else tumour_probability(probabilities),
             "schema": RESULT_SCHEMA,
             "heatmap": None,
+            **{key: whole[key] for key in SERIES_KEYS},
             "aggregated": self._grouping.aggregate.stated,
             "aggregated_from": taken,
             "slices": self._added,

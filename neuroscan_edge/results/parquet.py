@@ -12,7 +12,7 @@ from neuroscan_edge.system.optional import require
 ROWS_A_GROUP = 4096
 """Rows held in memory, some 10 MB, before they are written."""
 
-_BOOLEANS = frozenset({"certified"})
+_BOOLEANS = frozenset({"certified", "contrast_agent"})
 _INTEGERS = frozenset({"frame", "schema", "slices", "answered", "referred", "rejected", "failed"})
 _FLOATS = frozenset({"outlier_score", "risk"})
 
@@ -98,6 +98,7 @@ def _schema(arrow: Any, labels: tuple[str, ...]) -> Any:
     )
     nested = {
         "quality": arrow.list_(arrow.string()),
+        "sequence_evidence": arrow.list_(arrow.string()),
         "most_suspicious": arrow.list_(suspicious),
     }
 

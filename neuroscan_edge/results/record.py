@@ -11,11 +11,17 @@ from neuroscan_edge.model.bundle import Bundle
 from neuroscan_edge.model.judging import decide
 from neuroscan_edge.model.labels import tumour_probability
 from neuroscan_edge.runtimes.protocol import RuntimeInfo
-from neuroscan_edge.scans.scan import DicomUids, Provenance
+from neuroscan_edge.scans.scan import DicomUids, Provenance, SeriesFacts
 from neuroscan_edge.spec import RESEARCH_USE, Decision, Finding
 
-RESULT_SCHEMA = 1
-"""Of the rows; goes up when a key is taken away or changes its meaning, not when one is added."""
+RESULT_SCHEMA = 2
+"""Of the rows; goes up when keys are added or taken away, or change their meaning.
+
+2 added what is known of the series: sequence, sequence_evidence, plane, orientation,
+contrast_agent."""
+
+SERIES_KEYS = ("sequence", "sequence_evidence", "plane", "orientation", "contrast_agent")
+"""Keys that rows of schema 1 have not."""
 
 Record = Mapping[str, Any]
 """A row as JSON values, of a slice or of a group of slices."""
@@ -49,6 +55,8 @@ class Result:
         How far the slice lies from those the model was trained on; None where it was not computed.
     heatmap : str or None
         File name of what was drawn of it; None where nothing was.
+    series : SeriesFacts
+        What the file says of the slice's series.
     """
 
     provenance: Provenance
@@ -62,6 +70,7 @@ class Result:
     findings: tuple[Finding, ...] = ()
     outlier_score: float | None = None
     heatmap: str | None = None
+    series: SeriesFacts = SeriesFacts()
 
     @classmethod
     def of(
@@ -136,7 +145,20 @@ class Result:
             "risk": None if self.probabilities is None else tumour_probability(self.probabilities),
             "schema": RESULT_SCHEMA,
             "heatmap": self.heatmap,
+            "sequence": str(self.series.sequence),
+            "sequence_evidence": list(self.series.evidence),
+            "plane": None if self.series.plane is None else str(self.series.plane),
+            "orientation": self.series.orientation,
+            "contrast_agent": self.series.contrast_agent,
         }
+
+
+def as_current(record: Record) -> Record:
+    """Return a row of this or an earlier schema as one of this: what it lacks is null."""
+    schema = record.get("schema", 1)
+    if schema == RESULT_SCHEMA:
+        return record
+    return {**record, **dict.fromkeys(SERIES_KEYS), "schema": RESULT_SCHEMA}
 
 
 def _shortest(value: np.float32) -> float:

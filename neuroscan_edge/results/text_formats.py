@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ FORMATS = {
     ".parquet": "parquet",
 }
 """The form that a file's suffix asks for."""
+
+# Where a spreadsheet would begin a cell and read it as a formula: ASCII signs and their full-width
+# forms, after white space too. A semicolon or a tab also separates cells in some locales.
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@\uff0b\uff0d\uff1d\uff20])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,20 @@ def json_line(record: Record) -> str:
 def _csv_row(record: Record, labels: tuple[str, ...]) -> str:
     values = cells(record, labels)
     values["quality"] = " ".join(values["quality"])
+    values["sequence_evidence"] = "; ".join(values["sequence_evidence"] or ())
     if values["most_suspicious"] is not None:
         values["most_suspicious"] = json.dumps(values["most_suspicious"])
     return _csv_line(list(values.values()))
 
 
+def _inert(value: Any) -> Any:
+    """Put an apostrophe before what a spreadsheet would execute; numbers stay as they are."""
+    return _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
+
+
 def _csv_line(values: list[Any]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
+    csv.writer(buffer, lineterminator="\n").writerow([_inert(value) for value in values])
     return buffer.getvalue()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from neuroscan_edge.errors import ScanError, UsageError
 from neuroscan_edge.scans.dicom import signature as dicom_signature
+from neuroscan_edge.scans.nifti import signature as nifti_signature
 from neuroscan_edge.scans.path_list import Paths
 from neuroscan_edge.scans.raster import signature as raster_signature
 from neuroscan_edge.scans.reading import read_bytes
@@ -127,7 +128,8 @@ def looks_like_scan(path: Path) -> bool:
 
 def _kind(path: Path) -> _Kind:
     suffix = path.suffix.lower()
-    if suffix in raster_signature.SUFFIXES or suffix in dicom_signature.SUFFIXES:
+    known = suffix in raster_signature.SUFFIXES or suffix in dicom_signature.SUFFIXES
+    if known or path.name.lower().endswith(nifti_signature.SUFFIXES):
         return _Kind.SCAN
     if _is_folder(path):
         # One that could not be listed: it is reported, not lost.
@@ -144,6 +146,7 @@ def _kind(path: Path) -> _Kind:
         return _Kind.DIRECTORY
     looks = (
         raster_signature.has_signature,
+        nifti_signature.has_signature,
         dicom_signature.has_signature,
         dicom_signature.starts_as_data_set,
     )

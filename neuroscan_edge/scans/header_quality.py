@@ -64,7 +64,7 @@ def header_findings(facts: SourceFacts) -> Iterator[Finding]:
     if modality and modality != "MR":
         yield Finding.NOT_MR
     image_type = [_plain(value) for value in facts.image_type]
-    if any(_LOCALIZER_WORDS.intersection(value.split()) for value in image_type):
+    if _is_localizer(image_type):
         yield Finding.LOCALIZER
     if _is_computed(image_type):
         yield Finding.COMPUTED
@@ -76,6 +76,16 @@ def header_findings(facts: SourceFacts) -> Iterator[Finding]:
         yield Finding.COLOUR
     if facts.burned_in_annotation:
         yield Finding.BURNED_IN_ANNOTATION
+
+
+def names_no_original(image_type: Iterable[str]) -> bool:
+    """Whether an image type is that of a localizer or of something computed from slices."""
+    plain = [_plain(value) for value in image_type]
+    return _is_localizer(plain) or _is_computed(plain)
+
+
+def _is_localizer(image_type: Iterable[str]) -> bool:
+    return any(_LOCALIZER_WORDS.intersection(value.split()) for value in image_type)
 
 
 def _is_computed(image_type: Iterable[str]) -> bool:

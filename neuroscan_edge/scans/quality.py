@@ -117,7 +117,7 @@ def examine(scan: Scan, thresholds: QualityThresholds = _DEFAULT_THRESHOLDS) -> 
         If there is no pixel.
     """
     measures = measure(scan.pixels)
-    found = list(header_findings(scan.facts))
+    found = [*scan.findings, *header_findings(scan.facts)]
     if measures.side_px < thresholds.least_side_px:
         found.append(Finding.TOO_SMALL)
     if measures.contrast < thresholds.least_contrast:

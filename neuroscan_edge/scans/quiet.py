@@ -13,19 +13,20 @@ from types import TracebackType
 
 
 class Quiet:
-    """Context manager that drops warnings, and one library's log records, while anyone is inside.
+    """Context manager that drops warnings, and libraries' log records, while anyone is inside.
 
     Parameters
     ----------
-    logger : str
-        Name of the library's logger.
+    *loggers : str
+        Names of the libraries' loggers.
     """
 
-    def __init__(self, logger: str) -> None:
+    def __init__(self, *loggers: str) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._saved: warnings.catch_warnings[None] | None = None
-        logging.getLogger(logger).addFilter(self._passes)
+        for logger in loggers:
+            logging.getLogger(logger).addFilter(self._passes)
 
     def __enter__(self) -> None:
         with self._lock:
@@ -50,4 +51,4 @@ class Quiet:
         return self._inside == 0
 
 
-quiet = Quiet("pydicom")
+quiet = Quiet("pydicom", "tifffile")

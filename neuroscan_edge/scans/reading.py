@@ -6,7 +6,9 @@ from pathlib import Path
 
 from neuroscan_edge.errors import CorruptScanError, ScanError, ScanTooLargeError
 from neuroscan_edge.scans.dicom.signature import HEAD_BYTES, is_dicom
+from neuroscan_edge.scans.nifti.signature import is_nifti
 from neuroscan_edge.scans.raster.reader import read_raster
+from neuroscan_edge.scans.raster.signature import has_signature
 from neuroscan_edge.scans.scan import Limits, Scan, ScanFault
 
 _DEFAULT_LIMITS = Limits()
@@ -32,6 +34,11 @@ def read_scans(path: Path, limits: Limits = _DEFAULT_LIMITS) -> Iterator[Scan | 
         # The parsed data set has its own copy of the pixels: one is enough.
         del data
         yield from slices
+    elif is_nifti(path, data[:HEAD_BYTES]) and not has_signature(data[:HEAD_BYTES]):
+        # Few need it: nibabel is not loaded for others.
+        from neuroscan_edge.scans.nifti.reader import read_nifti
+
+        yield from read_nifti(data, str(path), limits)
     else:
         yield from read_raster(data, str(path), limits)
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroscan_edge.errors import ScanError
+from neuroscan_edge.spec import Finding, MrSequence, Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,31 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesFacts:
+    """What a file says of the series that its slice belongs to, as series are chosen by it.
+
+    Parameters
+    ----------
+    sequence : MrSequence
+        Guessed from the header.
+    evidence : tuple of str
+        What the guess rests on: elements and known words, never a text of the header.
+    plane : Plane or None
+        None where the file states no orientation.
+    orientation : str or None
+        Sides of the patient that columns, rows and the normal point to, such as ``LPS``.
+    contrast_agent : bool or None
+        Whether a contrast agent was given; None where the header does not say.
+    """
+
+    sequence: MrSequence = MrSequence.UNKNOWN
+    evidence: tuple[str, ...] = ()
+    plane: Plane | None = None
+    orientation: str | None = None
+    contrast_agent: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFacts:
     """What a file says of its slice beside the pixels; nothing that names a person.
 
@@ -52,6 +78,8 @@ class SourceFacts:
         Whether the header says that text is burned into the pixels.
     colour : bool
         Whether the image was in colour, more than a grey image stored in three channels is.
+    series : SeriesFacts or None
+        None for a raster image, whose file says nothing of it.
     """
 
     modality: str | None = None
@@ -59,6 +87,7 @@ class SourceFacts:
     body_part: str | None = None
     burned_in_annotation: bool = False
     colour: bool = False
+    series: SeriesFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +102,14 @@ class Scan:
         Where it came from.
     facts : SourceFacts
         What its file says of it.
+    findings : tuple of Finding
+        What decoding found wrong with the file, though there are pixels.
     """
 
     pixels: npt.NDArray[np.uint8]
     provenance: Provenance
     facts: SourceFacts = field(default_factory=SourceFacts)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

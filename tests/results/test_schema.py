@@ -11,6 +11,7 @@ from neuroscan_edge.cli.app import app
 from neuroscan_edge.results import RESULT_SCHEMA
 from neuroscan_edge.results.grouping import Grouping
 from neuroscan_edge.results.ordering import Arrangement, arranged
+from neuroscan_edge.results.record import SERIES_KEYS, as_current
 from neuroscan_edge.results.schema import result_schema
 from neuroscan_edge.spec import RESEARCH_USE, Aggregate, Finding, GroupBy, Precision, SortBy
 from support.dicom_slices import dicom_slice
@@ -70,7 +71,12 @@ WRONG = {
     "a rejection with a class": {"decision": "rejected", "quality": ["blank"]},
     "a slice of no file": {"path": None},
     "a frame before the first": {"frame": -1},
-    "another schema": {"schema": 2},
+    "another schema": {"schema": 3},
+    "a sequence of no name": {"sequence": "T3"},
+    "a plane of no name": {"plane": "transversal"},
+    "an orientation that is none": {"orientation": "LPX"},
+    "evidence that is no text": {"sequence_evidence": [1]},
+    "a contrast agent by name": {"contrast_agent": "Gadovist"},
     "another level": {"level": "patient"},
     "a series without its counts": {"level": "series"},
     "a slice with counts": {"slices": 3},
@@ -82,6 +88,17 @@ WRONG = {
 @pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
 def test_what_is_no_row_is_refused(change):
     assert faults({**row(), **change})
+
+
+def test_rows_of_the_first_schema_keep_theirs_and_become_current():
+    old = {key: value for key, value in row().items() if key not in SERIES_KEYS}
+    old["schema"] = 1
+    first = jsonschema.Draft202012Validator(result_schema(1))
+    assert list(first.iter_errors(old)) == []
+    assert list(first.iter_errors(row()))
+    assert faults(old)
+    assert faults(as_current(old)) == []
+    assert as_current(row()) == row()
 
 
 @pytest.mark.parametrize("key", row())

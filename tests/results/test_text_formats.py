@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -70,6 +71,45 @@ def test_csv_holds_the_same(good, bad, bundle):
     assert float(rows[0]["probability_meningioma_tumor"]) == 0.7
     assert rows[1]["prediction"] == rows[1]["probability_no_tumor"] == ""
     assert rows[1]["error"] == "corrupt: export it again"
+
+
+SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+EXECUTABLE = {
+    **{f"begins with {sign!a}": (f"{sign}1+1.png", f"'{sign}1+1.png") for sign in SIGNS},
+    "white space first": (" \t=1.png", "' \t'=1.png"),
+    "no-break space first": ("\u00a0=1.png", "'\u00a0=1.png"),
+    "tab first": ("\t@a.png", "'\t'@a.png"),
+    "line break first": ("\r\n-a.png", "'\r'\n'-a.png"),
+    "after a semicolon": ("a;=cmd|' /C calc'!A0.png", "a;'=cmd|' /C calc'!A0.png"),
+    "after a line break": ("a\n=1", "a\n'=1"),
+}
+INERT = ("scans/=a.png", "a-b+c@d.png", "a;b=c.png", "1=2", "'=1", "", " a.png")
+
+
+@pytest.mark.parametrize(("path", "cell"), EXECUTABLE.values(), ids=EXECUTABLE.keys())
+def test_no_csv_cell_is_executed_by_a_spreadsheet(path, cell):
+    record = row(path=path)
+    record["most_suspicious"] = [{"path": path}]
+    opening, write = (form := result_format("csv", LABELS)).opening, form.row
+    (read,) = csv.DictReader(io.StringIO(opening + write(record), newline=""))
+    assert read["path"] == cell
+    # JSON there: it begins with a bracket and writes control characters as letters.
+    assert read["most_suspicious"].startswith("[")
+    assert not re.search(r"[;\t\r\n]\s*[" + re.escape(SIGNS) + "]", read["most_suspicious"])
+    assert json.loads(json_row(record))["path"] == path
+
+
+@pytest.mark.parametrize("path", INERT)
+def test_other_csv_cells_are_as_they_are(path):
+    record = {**row(), "path": path, "outlier_score": -0.5}
+    form = result_format("csv", LABELS)
+    (read,) = csv.DictReader(io.StringIO(form.opening + form.row(record), newline=""))
+    assert read["path"] == path
+    assert read["outlier_score"] == "-0.5"
+
+
+def json_row(record):
+    return result_format("jsonl", LABELS).row(record)
 
 
 def test_the_table_states_its_use_and_obeys_no_file_name(good, bad, bundle):

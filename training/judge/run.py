@@ -25,13 +25,16 @@ from neuroscan_edge.parity.evaluation.calibration_error import expected_calibrat
 from neuroscan_edge.parity.evaluation.images import Images, load_images
 from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.runtimes.self_test import probe_slices
-from neuroscan_edge.scans.dataset import load_split
+from neuroscan_edge.scans.dataset import Split, load_split
 from neuroscan_edge.spec import Precision
 from training.fit.augment import augment
 from training.fit.run import validation_split
 from training.fit.temperature import fit_temperature
 from training.judge.quality import ChosenQuality, choose_quality
 from training.recipe.recipe import Recipe
+from training.sources.groups import divide, read_held_out
+from training.sources.listing import list_sources
+from training.sources.pool import load_pool
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -102,17 +105,59 @@ class FittedJudging:
     layers: tuple[OutlierLayer, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FurtherSources:
+    """Where the other sources of a recipe with a pool are.
+
+    Parameters
+    ----------
+    extra : Path or None
+        Indexed folder.
+    study_patients : Path or None
+        CSV of the patients of the split folder's images.
+    held_out : Path
+        List of the images that no network trains on.
+    """
+
+    extra: Path | None
+    study_patients: Path | None
+    held_out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _FittingData:
+    """Slices, and the positions of those trained on and of those held out for validation."""
+
+    images: Images
+    trained: npt.NDArray[np.intp]
+    held_out: npt.NDArray[np.intp]
+
+
 def judge_bundle(
     bundle: Bundle,
     data: Path,
     recipe: Recipe,
     options: JudgingOptions | None = None,
+    further: FurtherSources | None = None,
 ) -> Bundle:
     """Fit judging on a bundle's FP32 graph, and put it into all of its graphs and its manifest.
 
     The thresholds of the input's quality are chosen too.
 
     Certificates are taken out: they are of graphs without the score.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        With its FP32 graph; it is written again.
+    data : Path
+        Data set that its baseline was trained on.
+    recipe : Recipe
+        That its baseline was trained by.
+    options : JudgingOptions, optional
+        What to fit.
+    further : FurtherSources, optional
+        For a recipe with a pool: the other sources.
 
     Raises
     ------
@@ -123,7 +168,7 @@ def judge_bundle(
     ExportError
         If the graph has another head, or lacks a layer.
     """
-    fitted = fit_judging(bundle, data, recipe, options or JudgingOptions())
+    fitted = fit_judging(bundle, data, recipe, options or JudgingOptions(), further)
     rules = with_quality(fitted.rules, choose_quality(data))
     files = {}
     for precision in bundle.precisions:
@@ -163,20 +208,55 @@ def with_quality(rules: Judging, chosen: ChosenQuality) -> Judging:
     return replace(rules, quality=stated["quality"], about=about)
 
 
+def _fitting_data(
+    bundle: Bundle, data: Path, recipe: Recipe, further: FurtherSources | None
+) -> _FittingData:
+    about = bundle.manifest.get("training_data", {})
+    if recipe.pool is None:
+        split = load_split(data, "training", bundle.labels)
+        _check_fingerprint(about, split, data)
+        images = load_images(split, bundle.preprocessing)
+        return _FittingData(images, *validation_split(images, recipe.data, recipe.seed))
+    if further is None:
+        raise JudgingError("the model was trained on several sources; give --extra and --held-out")
+    listed = list_sources(data, further.extra, further.study_patients)
+    loaded = load_pool(listed, recipe.pool, bundle.preprocessing)
+    _check_fingerprint(about, loaded.split, data)
+    pool = recipe.pool
+    parts = divide(
+        loaded.files,
+        loaded.groups,
+        read_held_out(further.held_out),
+        pool.left_out,
+        pool.validation_share,
+    )
+    known = loaded.images.targets >= 0
+    return _FittingData(
+        loaded.images,
+        parts.training[known[parts.training]],
+        parts.validation[known[parts.validation]],
+    )
+
+
+def _check_fingerprint(about: Mapping[str, Any], split: Split, data: Path) -> None:
+    if about.get("split_fingerprint") != split.fingerprint:
+        raise JudgingError(
+            f"the training data in {data} has fingerprint {split.fingerprint}, the model was "
+            f"trained on {about.get('split_fingerprint')}; give the data it was trained on"
+        )
+
+
 def fit_judging(
-    bundle: Bundle, data: Path, recipe: Recipe, options: JudgingOptions
+    bundle: Bundle,
+    data: Path,
+    recipe: Recipe,
+    options: JudgingOptions,
+    further: FurtherSources | None = None,
 ) -> FittedJudging:
     """Fit temperature, thresholds and outlier statistics; see `judge_bundle`."""
     _check_recipe(bundle, recipe)
-    split = load_split(data, "training", bundle.labels)
-    about = bundle.manifest.get("training_data", {})
-    if about.get("split_fingerprint") != split.fingerprint:
-        raise JudgingError(
-            f"the training split in {data} has fingerprint {split.fingerprint}, the model was "
-            f"trained on {about.get('split_fingerprint')}; give the data it was trained on"
-        )
-    images = load_images(split, bundle.preprocessing)
-    trained, held_out = validation_split(images, recipe.data, recipe.seed)
+    fitting = _fitting_data(bundle, data, recipe, further)
+    images, trained, held_out = fitting.images, fitting.trained, fitting.held_out
     model = without_outputs(onnx.load_from_string(bundle.graph(Precision.FP32).data))
     tensors = (find_head(model).penultimate, *options.layers)
     observe = _Observer(model, bundle, tensors)
@@ -229,7 +309,8 @@ def _check_recipe(bundle: Bundle, recipe: Recipe) -> None:
     stated = bundle.manifest.get("recipe", {})
     found = recipe.to_json()
     # What decides which slices were held out.
-    for key in ("name", "seed", "data"):
+    for key in ("name", "seed", "data", "pool"):
+        # Cards of earlier versions know no pool.
         if stated.get(key) != found[key]:
             raise JudgingError(
                 f"the recipe's {key} is {found[key]}, the bundle was trained by {stated.get(key)}; "

@@ -12,6 +12,8 @@ from neuroscan_edge.preprocess.opencv import CpuPreprocessor
 from neuroscan_edge.preprocess.packing import check_slice
 from neuroscan_edge.scans import Limits, Provenance, Scan, ScanFault
 from neuroscan_edge.scans.quality import QualityThresholds, examine
+from neuroscan_edge.scans.scan import SeriesFacts
+from neuroscan_edge.scans.series_rule import SeriesRule
 from neuroscan_edge.spec import Finding, Preprocessing
 
 RAW_PIXELS = 1 << 22
@@ -46,6 +48,8 @@ class Preparation:
         Whether a slice's decoded pixels stay with it, for what is drawn over them later.
     quality : QualityThresholds
         From where on pixels are found fault with.
+    series : tuple of SeriesRule
+        Slices that fit none of them are not prepared; empty takes all.
     """
 
     preprocessing: Preprocessing
@@ -53,6 +57,12 @@ class Preparation:
     limits: Limits = Limits()
     keep_original: bool = False
     quality: QualityThresholds = QualityThresholds()
+    series: tuple[SeriesRule, ...] = ()
+
+    def wants(self, scan: Scan) -> bool:
+        """Whether a slice fits a rule, or there is none."""
+        facts = scan.facts.series or SeriesFacts()
+        return not self.series or any(rule.fits(facts) for rule in self.series)
 
     def preprocessor(self) -> Preprocess:
         """Return what makes slices ready for the runtime, callable from any thread."""
@@ -78,6 +88,10 @@ class Prepared:
         The slice as decoded, if that was to be kept.
     stalled : bool
         Whether the file gave no data in time, as on a folder whose network is away.
+    series : SeriesFacts or None
+        What the file says of the slice's series; None if nothing.
+    unwanted : bool
+        Whether the slice fits none of the rules: it gets no row, and is counted.
     """
 
     provenance: Provenance
@@ -86,6 +100,8 @@ class Prepared:
     findings: tuple[Finding, ...] = ()
     original: _UInt8 | None = None
     stalled: bool = False
+    series: SeriesFacts | None = None
+    unwanted: bool = False
 
 
 def prepare_file(
@@ -118,20 +134,23 @@ def prepare_file(
     except MemoryError:
         reason = "memory: there is too little memory to decode this file; use fewer --workers"
         yield failure(path, done, reason)
-    except Exception as error:
+    except Exception:
         # A defect of a decoder, or of ours: one file must not end a run of thousands. The message
-        # may quote the file, and a header names a patient: only its kind is passed on.
-        reason = f"crashed: the decoder failed ({type(error).__name__}); export the image again"
+        # may quote the file, and a header names a patient: nothing of it is passed on.
+        reason = "crashed: the decoder failed on this file, a defect of it; export the image again"
         yield failure(path, done, reason)
 
 
 def _judged(scan: Scan, preparation: Preparation, preprocess: Preprocess, waiting: int) -> Prepared:
+    series = scan.facts.series
+    if not preparation.wants(scan):
+        return Prepared(scan.provenance, None, series=series, unwanted=True)
     findings = examine(scan, preparation.quality)
     if any(finding.rejects for finding in findings):
-        return Prepared(scan.provenance, None, findings=findings)
+        return Prepared(scan.provenance, None, findings=findings, series=series)
     ready = preprocess(scan.pixels, waiting)
     original = scan.pixels if preparation.keep_original else None
-    return Prepared(scan.provenance, ready, findings=findings, original=original)
+    return Prepared(scan.provenance, ready, findings=findings, original=original, series=series)
 
 
 def _refused(provenance: Provenance, error: ScanError) -> Prepared:

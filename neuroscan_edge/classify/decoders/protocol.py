@@ -21,12 +21,16 @@ from neuroscan_edge.classify.decoders.prepare import Preparation, Prepared
 from neuroscan_edge.errors import NeuroScanError
 from neuroscan_edge.scans import DicomUids, Limits, Provenance
 from neuroscan_edge.scans.quality import QualityThresholds
-from neuroscan_edge.spec import MAX_SIDE, Finding, Preprocessing
+from neuroscan_edge.scans.scan import SeriesFacts
+from neuroscan_edge.scans.series_rule import SeriesRule
+from neuroscan_edge.spec import MAX_SIDE, Finding, MrSequence, Plane, Preprocessing
 
 _LENGTH = struct.Struct("<I")
 _HEADER_LIMIT_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 17
 _HELD_BYTES = 1 << 18
+
+_MAX_EVIDENCE, _MAX_EVIDENCE_TEXT = 64, 200
 
 _UIDS = tuple(each.name for each in fields(DicomUids))
 
@@ -169,6 +173,7 @@ def _request(path: Path, preparation: Preparation | None) -> dict[str, Any]:
             "limits": asdict(preparation.limits),
             "keep_original": preparation.keep_original,
             "quality": preparation.quality.to_json(),
+            "series": [str(rule) for rule in preparation.series],
         }
     return header
 
@@ -185,6 +190,7 @@ def receive_request(channel: Channel) -> tuple[Path, Preparation | None]:
         Limits(**stated["limits"]),
         stated["keep_original"],
         QualityThresholds.from_json(stated["quality"]),
+        tuple(SeriesRule.parse(rule) for rule in stated["series"]),
     )
     return path, preparation
 
@@ -195,16 +201,18 @@ def send_prepared(channel: Channel, item: Prepared, *, hold: bool = False) -> No
         None if each is None else np.ascontiguousarray(each)
         for each in (item.pixels, item.original)
     ]
-    channel.send(
-        {
-            "provenance": _provenance(item.provenance),
-            "error": item.error,
-            "findings": [str(finding) for finding in item.findings],
-            "shapes": [None if each is None else each.shape for each in arrays],
-        },
-        [each for each in arrays if each is not None and each.size],
-        hold=hold,
-    )
+    header: dict[str, Any] = {
+        "provenance": _provenance(item.provenance),
+        "error": item.error,
+        "findings": [str(finding) for finding in item.findings],
+        "shapes": [None if each is None else each.shape for each in arrays],
+    }
+    # Raster images, of which there are most, have neither.
+    if item.series is not None:
+        header["series"] = asdict(item.series)
+    if item.unwanted:
+        header["unwanted"] = True
+    channel.send(header, [each for each in arrays if each is not None and each.size], hold=hold)
 
 
 def send_end(channel: Channel, *, hold: bool = False) -> None:
@@ -222,10 +230,42 @@ def receive_prepared(channel: Channel, limits: Limits) -> Prepared | None:
         provenance = Provenance(**{**stated, "uids": DicomUids(**stated["uids"])})
         findings = tuple(Finding(word) for word in header["findings"])
         shapes = [_shape(each, limits) for each in header["shapes"]]
+        series = _series(header.get("series"))
+        unwanted = bool(header.get("unwanted", False))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise MessageError("a header with other fields") from error
     pixels, original = (None if each is None else channel.receive_array(each) for each in shapes)
-    return Prepared(provenance, pixels, header["error"], findings, original)
+    return Prepared(
+        provenance,
+        pixels,
+        header["error"],
+        findings,
+        original,
+        series=series,
+        unwanted=unwanted,
+    )
+
+
+def _series(stated: Any) -> SeriesFacts | None:
+    """Read what was sent of a series, each word one that is known."""
+    if stated is None:
+        return None
+    plane, evidence, orientation = stated["plane"], stated["evidence"], stated["orientation"]
+    contrast = stated["contrast_agent"]
+    texts = [*evidence, *([] if orientation is None else [orientation])]
+    if len(evidence) > _MAX_EVIDENCE or not all(_is_short_text(each) for each in texts):
+        raise ValueError("evidence that is no list of short texts")
+    return SeriesFacts(
+        MrSequence(stated["sequence"]),
+        tuple(evidence),
+        None if plane is None else Plane(plane),
+        orientation,
+        None if contrast is None else bool(contrast),
+    )
+
+
+def _is_short_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_EVIDENCE_TEXT
 
 
 def _provenance(provenance: Provenance) -> dict[str, Any]:

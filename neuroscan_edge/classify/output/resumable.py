@@ -18,6 +18,7 @@ from typing import Any
 from neuroscan_edge.classify.output.position import Position
 from neuroscan_edge.errors import OutputError, UsageError
 from neuroscan_edge.results import Record
+from neuroscan_edge.results.record import as_current
 from neuroscan_edge.system.files import whole_file
 from neuroscan_edge.system.journal import Journal, JournalError
 
@@ -177,7 +178,8 @@ class UnfinishedOutput:
         records = self._journal.records()
         next(records)
         for record in records:
-            yield from record["results"]
+            # A run that an earlier version began has rows of its schema.
+            yield from map(as_current, record["results"])
 
     def _read_header(self) -> dict[str, Any] | None:
         records = self._journal.records()

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pydicom
-from pydicom.multival import MultiValue
 
 from neuroscan_edge.errors import CorruptScanError, UsageError
+from neuroscan_edge.scans.dicom.elements import decimals, items, text, texts
 from neuroscan_edge.scans.quiet import quiet
 
 _IMAGE = "IMAGE"
@@ -18,7 +18,9 @@ def referenced_files(path: Path, data: bytes) -> list[Path]:
     """List the image files of a DICOMDIR, in its order, each once.
 
     A file that is not there is listed: reading it will say so. A name is also found in other
-    letter case, as media are often copied in lower case.
+    letter case, as media are often copied in lower case. Slashes between its parts are taken for
+    the standard's backslashes; blanks around a part, and a dot or separator before the first, are
+    left out.
 
     Parameters
     ----------
@@ -39,20 +41,21 @@ def referenced_files(path: Path, data: bytes) -> list[Path]:
         with quiet:
             dataset = pydicom.dcmread(io.BytesIO(data))
             names = [
-                _components(record.get("ReferencedFileID"))
-                for record in dataset.get("DirectoryRecordSequence") or []
-                if str(record.get("DirectoryRecordType", "")).strip() == _IMAGE
-                and record.get("RecordInUseFlag") != _NOT_IN_USE
+                texts(record, "ReferencedFileID")
+                for record in items(dataset, "DirectoryRecordSequence")
+                if text(record, "DirectoryRecordType").upper() == _IMAGE
+                and decimals(record, "RecordInUseFlag") != [_NOT_IN_USE]
             ]
-    except Exception as error:
+    except Exception:
         # Whatever a parser raises on damaged data; its message may quote the header.
         raise CorruptScanError(
-            f"the DICOMDIR cannot be parsed ({type(error).__name__}); give its folder instead"
+            "the list of files in the DICOMDIR is damaged or cut; give its folder instead"
         ) from None
     root = folder.resolve()
     listings: dict[Path, dict[str, str]] = {}
     files: dict[Path, None] = {}
-    for components in filter(None, names):
+    for values in filter(None, names):
+        components = _components(values)
         found = _find(folder, components, listings)
         if not _plain(components) or not found.resolve().is_relative_to(root):
             raise UsageError(
@@ -62,15 +65,17 @@ def referenced_files(path: Path, data: bytes) -> list[Path]:
     return list(files)
 
 
-def _components(value: object) -> tuple[str, ...]:
-    if value is None or value == "":
-        return ()
-    values = value if isinstance(value, MultiValue | list) else [value]
-    return tuple(str(each).strip() for each in values)
+def _components(values: list[str]) -> tuple[str, ...]:
+    """Return folders and name of a file, none of them empty if it lies in the folder."""
+    if len(values) > 1 and not values[0]:
+        # It began with a backslash.
+        values = values[1:]
+    parts = [part.strip() for value in values for part in value.split("/")]
+    return tuple(part for part in parts if part != ".")
 
 
 def _plain(components: tuple[str, ...]) -> bool:
-    return all(
+    return bool(components) and all(
         each not in {"", ".", ".."} and not set(each) & {"/", "\\", "\0", ":"}
         for each in components
     )
@@ -82,6 +87,10 @@ def _find(folder: Path, components: tuple[str, ...], listings: dict[Path, dict[s
     exact = folder.joinpath(*components)
     if os.path.lexists(exact):
         return exact
+    # Some programs unpack folders into names.
+    unpacked = folder / "\\".join(components)
+    if os.path.lexists(unpacked):
+        return unpacked
     found = folder
     for name in components:
         if found not in listings:

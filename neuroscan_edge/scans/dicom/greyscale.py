@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from neuroscan_edge.errors import CorruptScanError, UnsupportedScanError
+from neuroscan_edge.scans.dicom.elements import decimals, items, rescale_number, text
 from neuroscan_edge.scans.dicom.header import FrameHeader, photometric
-from neuroscan_edge.scans.grey import linear_window, percentile_window
+from neuroscan_edge.scans.dicom.lookup_table import read_table
+from neuroscan_edge.scans.grey import (
+    HIGH_PERCENTILE,
+    LOW_PERCENTILE,
+    linear_window,
+    percentile_window,
+)
+from neuroscan_edge.scans.quality import QualityThresholds, measure
+from neuroscan_edge.spec import Finding
 
 Values = npt.NDArray[np.float64]
 Grey = npt.NDArray[np.uint8]
@@ -21,8 +29,21 @@ Mask = npt.NDArray[np.bool_]
 
 _FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 
+MIN_SHOWN_LEVELS = 32
+"""A window that shows the robust range of a frame in fewer grey levels does not meet the data."""
 
-def grey_frame(stored: npt.NDArray[Any], header: FrameHeader) -> Grey:
+MIN_SHOWN_SHARE = 0.01
+"""Nor does one that clips all but this share of the pixels to black and white."""
+
+MIN_STRUCTURE = 20.0
+"""`PixelMeasures.contrast` of the frame by the percentile rule, from which there is something to
+be shown: the noise of a slice of air averages out, 6 to 19 of 64 pixels a side and more, and stays
+black in the window of its series. Brain slices have 26 and more."""
+
+
+def grey_frame(
+    stored: npt.NDArray[Any], header: FrameHeader, padding: Mask | None = None
+) -> tuple[Grey, tuple[Finding, ...]]:
     """Map one frame's stored values to grey levels.
 
     Parameters
@@ -31,10 +52,13 @@ def grey_frame(stored: npt.NDArray[Any], header: FrameHeader) -> Grey:
         Pixel values, sign extended.
     header : FrameHeader
         The frame's attributes.
+    padding : (H, W) bool, optional
+        Pixels that are known to be no data by their words; those of a range are found here.
 
     Returns
     -------
-    (H, W) uint8
+    tuple
+        (H, W) uint8, and what was found wrong on the way.
 
     Raises
     ------
@@ -43,42 +67,71 @@ def grey_frame(stored: npt.NDArray[Any], header: FrameHeader) -> Grey:
     UnsupportedScanError
         If the VOI LUT function is unknown.
     """
-    padding = _padding(stored, header.dataset)
+    padding = _either(padding, _padding(stored, header.dataset))
     values = _modality_values(stored, header)
     if not np.isfinite(values).all():
-        raise CorruptScanError("the rescaled pixel values are not finite; export the image again")
-    grey = _voi_grey(values, header, padding)
+        raise CorruptScanError(
+            "the pixel values are not finite after rescale; export the image again"
+        )
+    grey, findings = _voi_grey(values, header, padding)
     if photometric(header.dataset) == "MONOCHROME1":
         grey = 255 - grey
     if padding is not None:
         grey[padding] = 0
-    return np.ascontiguousarray(grey)
+    return np.ascontiguousarray(grey), findings
+
+
+def padding_words(words: npt.NDArray[Any], dataset: Dataset) -> Mask | None:
+    """Find words, (H, W) unsigned, that are Pixel Padding Value to the bit."""
+    ends = _padding_ends(dataset)
+    if not ends:
+        return None
+    mask = (1 << 8 * words.itemsize) - 1
+    padding = np.isin(words, np.array([int(end) & mask for end in ends], words.dtype))
+    return padding if padding.any() else None
 
 
 def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> Mask | None:
     """Find pixels that are no data (PS3.3 C.7.5.1.1.2): a value, or a range with both its ends."""
-    value = _number(dataset.get("PixelPaddingValue"))
-    if value is None:
+    ends = _padding_ends(dataset)
+    if not ends:
         return None
-    limit = _number(dataset.get("PixelPaddingRangeLimit"))
-    ends = [_as_stored(each, dataset) for each in (value, value if limit is None else limit)]
+    signed = stored.dtype.kind == "i"
+    bits = 8 * stored.itemsize
+    # Some writers give a negative value as the unsigned number of the same bits, or the reverse.
+    ends = [_wrapped(int(end), bits, signed=signed) for end in ends]
     padding = (stored >= min(ends)) & (stored <= max(ends))
     return padding if padding.any() else None
 
 
-def _as_stored(value: float, dataset: Dataset) -> float:
-    # Some writers give a negative value as the unsigned number of the same bits.
-    bits = int(dataset.BitsAllocated)
-    signed = int(dataset.get("PixelRepresentation") or 0) == 1
+def _padding_ends(dataset: Dataset) -> list[float]:
+    value = decimals(dataset, "PixelPaddingValue")
+    if not value or value[0] is None:
+        return []
+    limit = decimals(dataset, "PixelPaddingRangeLimit")
+    ends = [value[0], limit[0] if limit else None]
+    return [end for end in ends if end is not None]
+
+
+def _wrapped(value: int, bits: int, *, signed: bool) -> int:
+    value &= (1 << bits) - 1
     return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
+
+
+def _either(first: Mask | None, second: Mask | None) -> Mask | None:
+    if first is None or second is None:
+        return first if second is None else second
+    return first | second
 
 
 def _modality_values(stored: npt.NDArray[Any], header: FrameHeader) -> Values:
     holder = header.holder("PixelValueTransformationSequence")
-    if holder.get("ModalityLUTSequence"):
-        item = holder.ModalityLUTSequence[0]
-        return _look_up(stored.astype(np.float64), item, header.byte_order)[0]
-    slope, intercept = _number(holder.get("RescaleSlope")), _number(holder.get("RescaleIntercept"))
+    tables = items(holder, "ModalityLUTSequence")
+    if tables:
+        table = read_table(tables[0], "LUTDescriptor", "LUTData", header.byte_order)
+        return table.map(stored.astype(np.float64)).astype(np.float64)
+    slope = rescale_number(holder, "RescaleSlope")
+    intercept = rescale_number(holder, "RescaleIntercept")
     if slope == 0:
         raise CorruptScanError("the rescale slope is 0; export the image again")
     if slope is None and intercept is None:
@@ -88,48 +141,55 @@ def _modality_values(stored: npt.NDArray[Any], header: FrameHeader) -> Values:
         return np.asarray(rescaled + (intercept or 0.0), np.float64)
 
 
-def _voi_grey(values: Values, header: FrameHeader, padding: Mask | None) -> Grey:
+def _voi_grey(
+    values: Values, header: FrameHeader, padding: Mask | None
+) -> tuple[Grey, tuple[Finding, ...]]:
     """Map by the first VOI LUT, else by the first valid window, else by percentiles."""
+    shown, stated = _stated_grey(values, header)
+    if shown is not None and (padding is None or not padding.all()):
+        counted = shown if padding is None else shown[~padding]
+        if _meets(counted, shown.shape):
+            return shown, ()
+    by_range = percentile_window(values, None if padding is None else ~padding)
+    if shown is not None and not _has_structure(by_range, padding):
+        return shown, ()
+    return by_range, (Finding.WINDOW_UNUSABLE,) if stated else ()
+
+
+def _stated_grey(values: Values, header: FrameHeader) -> tuple[Grey | None, bool]:
+    """Map as the header says.
+
+    Returns None where it says nothing that can be applied, and whether it says anything.
+    """
     holder = header.holder("FrameVOILUTSequence")
-    if holder.get("VOILUTSequence"):
-        mapped, top = _look_up(values, holder.VOILUTSequence[0], header.byte_order)
-        return linear_window(mapped, 0.0, top)
-    function = str(holder.get("VOILUTFunction") or "LINEAR").strip().upper()
-    centres, widths = _numbers(holder.get("WindowCenter")), _numbers(holder.get("WindowWidth"))
+    tables = items(holder, "VOILUTSequence")
+    if tables:
+        table = read_table(tables[0], "LUTDescriptor", "LUTData", header.byte_order)
+        return linear_window(table.map(values), 0.0, float(table.top)), True
+    function = text(holder, "VOILUTFunction").upper() or "LINEAR"
+    centres, widths = decimals(holder, "WindowCenter"), decimals(holder, "WindowWidth")
     for centre, width in zip(centres, widths, strict=False):
-        if is_window(centre, width, function):
-            return apply_window(values, centre, width, function)
-    return percentile_window(values, None if padding is None else ~padding)
+        if centre is not None and width is not None and is_window(centre, width, function):
+            return apply_window(values, centre, width, function), True
+    return None, bool(centres or widths)
 
 
-def _look_up(values: Values, item: Dataset, order: str) -> tuple[Values, float]:
-    """Map values by a LUT item (PS3.3 C.11.1.1.1); returns them and the table's largest value."""
-    entries, first, bits = (int(each) for each in item.LUTDescriptor)
-    # 0 stands for 65536, and a signed reading of the count is wrong.
-    entries = entries % (1 << 16) or 1 << 16
-    if not 8 <= bits <= 16:
-        raise CorruptScanError(f"the lookup table has {bits} bits an entry; wanted are 8 to 16")
-    table = _table(item, entries, bits, order)
-    index = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)
-    return table[index].astype(np.float64), float((1 << bits) - 1)
+def _meets(shown: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> bool:
+    """Whether a window, or a VOI LUT, shows what there is in a frame's pixels."""
+    if min(shape) < QualityThresholds().least_side_px:
+        # Too small to be classified.
+        return True
+    levels = np.bincount(shown.ravel(), minlength=256)
+    ends = np.array((LOW_PERCENTILE, HIGH_PERCENTILE)) / 100 * shown.size
+    low, high = np.searchsorted(np.cumsum(levels), ends)
+    inside = levels[1:-1].sum()
+    return bool(high - low >= MIN_SHOWN_LEVELS and inside >= MIN_SHOWN_SHARE * shown.size)
 
 
-def _table(item: Dataset, entries: int, bits: int, order: str) -> npt.NDArray[Any]:
-    data = item.LUTData
-    table: npt.NDArray[Any]
-    if isinstance(data, bytes):
-        packed = bits == 8 and len(data) < 2 * entries
-        table = np.frombuffer(data[: len(data) // 2 * 2], np.uint8 if packed else f"{order}u2")
-    else:
-        words = data if isinstance(data, MultiValue | list) else [data]
-        table = np.array([int(word) & 0xFFFF for word in words], "<u2")
-        if bits == 8 and len(table) < entries:
-            table = table.view(np.uint8)
-    if len(table) < entries:
-        raise CorruptScanError(
-            f"the lookup table holds {len(table)} of {entries} entries; export the image again"
-        )
-    return table[:entries]
+def _has_structure(grey: Grey, padding: Mask | None) -> bool:
+    if padding is not None:
+        grey = np.where(padding, np.uint8(0), grey)
+    return measure(grey).contrast >= MIN_STRUCTURE
 
 
 def is_window(centre: float, width: float, function: str) -> bool:
@@ -177,15 +237,3 @@ def apply_window(values: Values, centre: float, width: float, function: str = "L
             return np.where(values <= centre - 0.5, 0, 255).astype(np.uint8)
         centre, width = centre - 0.5, width - 1
     return linear_window(values, centre - width / 2, centre + width / 2)
-
-
-def _numbers(value: Any) -> list[float]:
-    if value is None or value == "":
-        return []
-    values = value if isinstance(value, MultiValue | list) else [value]
-    return [float(each) for each in values if each is not None and each != ""]
-
-
-def _number(value: Any) -> float | None:
-    numbers = _numbers(value)
-    return numbers[0] if numbers else None

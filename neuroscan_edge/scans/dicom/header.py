@@ -1,12 +1,13 @@
 """What a DICOM header says of a frame: its functional groups, its facts, its identifiers."""
 
 import re
-from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 
 from neuroscan_edge.errors import CorruptScanError
+from neuroscan_edge.scans.dicom.elements import items, text, texts
+from neuroscan_edge.scans.dicom.sequence import series_facts
 from neuroscan_edge.scans.scan import DicomUids, SourceFacts
 
 _FRAME_TYPE_SEQUENCES = (
@@ -72,22 +73,21 @@ class FrameHeader:
 
     def __init__(self, dataset: Dataset, index: int) -> None:
         self.dataset = dataset
-        per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+        per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
         if per_frame and index >= len(per_frame):
             raise CorruptScanError(
                 f"frame {index} has no functional groups; the header describes {len(per_frame)} "
                 "frames: export the image again"
             )
-        shared = dataset.get("SharedFunctionalGroupsSequence") or []
+        shared = items(dataset, "SharedFunctionalGroupsSequence")
         self._groups = [*per_frame[index : index + 1], *shared[:1]]
 
     def holder(self, sequence: str) -> Dataset:
         """Return the frame's item of a functional group, else the shared one, else the data set."""
         for group in self._groups:
-            items = group.get(sequence)
-            if items:
-                item: Dataset = items[0]
-                return item
+            found = items(group, sequence)
+            if found:
+                return found[0]
         return self.dataset
 
     @property
@@ -97,51 +97,53 @@ class FrameHeader:
 
     def facts(self) -> SourceFacts:
         """Return what the header says of the frame; values that are no code strings are dropped."""
+        image_type = self._image_type()
         return SourceFacts(
-            modality=_code_string(self.dataset.get("Modality")),
-            image_type=self._image_type(),
+            modality=_code_string(text(self.dataset, "Modality")),
+            image_type=image_type,
             body_part=self._body_part(),
-            burned_in_annotation=_code_string(self.dataset.get("BurnedInAnnotation")) == "YES",
+            burned_in_annotation=_code_string(text(self.dataset, "BurnedInAnnotation")) == "YES",
+            series=series_facts(self.dataset, self.holder, image_type),
         )
 
     def _image_type(self) -> tuple[str, ...]:
         for sequence in _FRAME_TYPE_SEQUENCES:
             holder = self.holder(sequence)
-            if holder is not self.dataset and holder.get("FrameType"):
-                return _image_type_values(holder.FrameType)
-        return _image_type_values(self.dataset.get("ImageType"))
+            if holder is not self.dataset and texts(holder, "FrameType"):
+                return _image_type_values(texts(holder, "FrameType"))
+        return _image_type_values(texts(self.dataset, "ImageType"))
 
     def _body_part(self) -> str | None:
-        stated = _code_string(self.dataset.get("BodyPartExamined"))
+        stated = _code_string(text(self.dataset, "BodyPartExamined"))
         if stated:
             return stated
-        for region in self.holder("FrameAnatomySequence").get("AnatomicRegionSequence") or []:
-            code = (region.get("CodingSchemeDesignator"), region.get("CodeValue"))
-            return _BODY_PARTS.get((str(code[0]), str(code[1])))
+        for region in items(self.holder("FrameAnatomySequence"), "AnatomicRegionSequence"):
+            return _BODY_PARTS.get(
+                (text(region, "CodingSchemeDesignator"), text(region, "CodeValue"))
+            )
         return None
 
 
 def photometric(dataset: Dataset) -> str:
     """Return the photometric interpretation, or an empty text."""
-    return str(dataset.get("PhotometricInterpretation", "")).strip().upper()
+    return text(dataset, "PhotometricInterpretation").upper()
 
 
 def uids(dataset: Dataset) -> DicomUids:
     """Return the identifiers that are built like UIDs; a header could carry anything there."""
 
-    def uid(keyword: str) -> str | None:
-        value = dataset.get(keyword)
-        return str(value) if value and pydicom.uid.UID(str(value)).is_valid else None
+    def valid(keyword: str) -> str | None:
+        value = text(dataset, keyword)
+        return value if value and pydicom.uid.UID(value).is_valid else None
 
-    return DicomUids(uid("SOPInstanceUID"), uid("SeriesInstanceUID"), uid("StudyInstanceUID"))
-
-
-def _code_string(value: Any) -> str | None:
-    text = str(value or "").strip().upper()
-    return text if _CODE_STRING.fullmatch(text) else None
+    return DicomUids(valid("SOPInstanceUID"), valid("SeriesInstanceUID"), valid("StudyInstanceUID"))
 
 
-def _image_type_values(value: Any) -> tuple[str, ...]:
-    values = [value] if isinstance(value, str) else list(value or [])
-    texts = [str(each).strip().upper() for each in values[:_MOST_VALUES]]
-    return tuple(text for text in texts if _IMAGE_TYPE_VALUE.fullmatch(text))
+def _code_string(value: str) -> str | None:
+    value = value.upper()
+    return value if _CODE_STRING.fullmatch(value) else None
+
+
+def _image_type_values(values: list[str]) -> tuple[str, ...]:
+    capitals = [value.upper() for value in values[:_MOST_VALUES]]
+    return tuple(value for value in capitals if _IMAGE_TYPE_VALUE.fullmatch(value))

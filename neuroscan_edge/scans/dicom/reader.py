@@ -11,19 +11,15 @@ from collections.abc import Iterator
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import MediaStorageDirectoryStorage
 
-from neuroscan_edge.errors import (
-    CorruptScanError,
-    RejectedScanError,
-    ScanError,
-    ScanTooLargeError,
-    UnsupportedScanError,
-)
+from neuroscan_edge.errors import CorruptScanError, RejectedScanError, ScanError, ScanTooLargeError
 from neuroscan_edge.scans.dicom import signature as dicom_signature
-from neuroscan_edge.scans.dicom.greyscale import grey_frame
-from neuroscan_edge.scans.dicom.header import FrameHeader, photometric, uids
+from neuroscan_edge.scans.dicom.colour import grey_of_channels, grey_of_palette
+from neuroscan_edge.scans.dicom.greyscale import grey_frame, padding_words
+from neuroscan_edge.scans.dicom.header import FrameHeader, uids
+from neuroscan_edge.scans.dicom.layout import PALETTE, PixelLayout, read_layout
 from neuroscan_edge.scans.dicom.pixels import FramePixels
+from neuroscan_edge.scans.dicom.stored_values import read_values
 from neuroscan_edge.scans.faults import SliceFaults
 from neuroscan_edge.scans.limits import BoundedReads, inflated
 from neuroscan_edge.scans.quiet import quiet
@@ -35,26 +31,12 @@ _META_LIMIT_BYTES = 4096
 # (0002,0000) UL, 4 bytes.
 _META_LENGTH_ELEMENT = b"\x02\x00\x00\x00UL\x04\x00"
 
-_GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
-_COLOUR = frozenset(
-    {
-        "ARGB",
-        "CMYK",
-        "HSV",
-        "PALETTE COLOR",
-        "RGB",
-        "YBR_FULL",
-        "YBR_FULL_422",
-        "YBR_ICT",
-        "YBR_PARTIAL_420",
-        "YBR_PARTIAL_422",
-        "YBR_RCT",
-    }
-)
-
 # The parser turns an empty item of 8 bytes into a data set of more than a kilobyte.
 _MOST_ITEMS = 1 << 18
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+
+# Frames of a film whose colour stands for that of all.
+_COLOUR_LOOKS = 16
 
 # What pydicom and its decoders raise on damaged files.
 _PARSER_ERRORS = (
@@ -97,32 +79,33 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
     ScanTooLargeError
         If it holds too many items, or would inflate beyond the limit.
     """
-    with _parsing():
-        dataset = _parse(data, limits)
-        del data
+    dataset = _parse(data, limits)
+    del data
+    with _reading("the elements that name the image"):
         names = uids(dataset)
     try:
-        with _parsing():
-            count = _check_header(dataset, limits)
-            pixels = FramePixels(dataset, count)
+        with _reading("the elements that describe the pixels"):
+            layout = read_layout(dataset, limits)
+        with _reading("the pixel data"):
+            pixels = FramePixels(dataset, layout, limits)
+            _check_colour(pixels, layout)
     except ScanError as error:
         # The file's error, but its names were read: whoever reports it can say which slice.
         yield ScanFault(Provenance(path, 0, names), error)
         return
-    encoded = pixels.encoded()
-    faults = SliceFaults(count, "frame")
-    for index in range(count):
+    faults = SliceFaults(len(pixels), "frame")
+    for index in range(len(pixels)):
         provenance = Provenance(path, index, names)
         try:
-            with _parsing():
-                frame = next(encoded)
+            with _reading("the pixel data"):
+                frame = pixels.frame(index)
         except ScanError as error:
             yield faults.add(provenance, error)
             # What follows cannot be found.
             return
         try:
-            with _parsing():
-                scan = _scan(dataset, pixels, frame, provenance)
+            with _reading(f"what frame {index} holds"):
+                scan = _scan(dataset, layout, pixels, frame, provenance)
         except ScanError as error:
             yield faults.add(provenance, error)
             if faults.exhausted:
@@ -131,25 +114,70 @@ def read_dicom(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanFa
             yield scan
 
 
-def _scan(dataset: Dataset, pixels: FramePixels, frame: bytes, provenance: Provenance) -> Scan:
+def _scan(
+    dataset: Dataset, layout: PixelLayout, pixels: FramePixels, frame: bytes, provenance: Provenance
+) -> Scan:
     header = FrameHeader(dataset, provenance.frame)
-    grey = grey_frame(pixels.stored_values(frame), header)
-    return Scan(grey, provenance, header.facts())
+    found = [Finding.CONTRADICTORY_HEADER] if pixels.exceeds_header else []
+    if layout.samples == 1:
+        with _reading("the compressed frame"):
+            coded = pixels.words(frame)
+        ignored = padding_words(coded.words, dataset)
+        reading = read_values(coded, layout.bits, ignored)
+        doubtful = reading.doubtful
+        if layout.photometric == PALETTE:
+            grey = grey_of_palette(reading.values, dataset, header.byte_order)
+        else:
+            grey, said = grey_frame(reading.values, header, ignored)
+            found += said
+    else:
+        with _reading("the compressed frame"):
+            channels = pixels.channels(frame)
+        doubtful = channels.doubtful
+        grey = grey_of_channels(channels.samples, layout.bits.stored, luminance=channels.luminance)
+    if doubtful:
+        found.append(Finding.CONTRADICTORY_HEADER)
+    return Scan(grey, provenance, header.facts(), tuple(dict.fromkeys(found)))
+
+
+def _check_colour(pixels: FramePixels, layout: PixelLayout) -> None:
+    """Reject a film that is in colour wherever it is looked at.
+
+    One row says it for all frames: a film in colour is not decoded frame by frame.
+    """
+    if layout.samples == 1 or len(pixels) == 1:
+        return
+    last = len(pixels) - 1
+    looks = min(len(pixels), _COLOUR_LOOKS)
+    for index in (look * last // (looks - 1) for look in range(looks)):
+        try:
+            with _reading("the compressed frame"):
+                channels = pixels.channels(pixels.frame(index))
+            grey_of_channels(channels.samples, layout.bits.stored, luminance=channels.luminance)
+        except RejectedScanError:
+            continue
+        except ScanError:
+            # Said of that frame, in its turn.
+            return
+        return
+    raise RejectedScanError(
+        Finding.COLOUR, f"the {len(pixels)} frames of the DICOM file are in colour"
+    )
 
 
 @contextlib.contextmanager
-def _parsing() -> Iterator[None]:
+def _reading(what: str) -> Iterator[None]:
     """Turn what damaged data makes a parser raise into one of our errors, silently."""
     with quiet:
         try:
             yield
         except ScanError:
             raise
-        except _PARSER_ERRORS as error:
-            # The parser's own message may quote header values, so only its kind is passed on, and
+        except _PARSER_ERRORS:
+            # The parser's own message may quote header values, so only its place is passed on, and
             # no traceback shows it as the cause.
             raise CorruptScanError(
-                f"the DICOM data cannot be parsed ({type(error).__name__}); export the image again"
+                f"{what} cannot be decoded: the data is damaged or cut; export the image again"
             ) from None
 
 
@@ -159,82 +187,19 @@ def _parse(data: bytes, limits: Limits) -> Dataset:
     if not prefixed and not dicom_signature.starts_as_data_set(head):
         raise CorruptScanError("the file does not begin as DICOM does; export the image again")
     _check_items(data)
-    _check_inflated_size(data, limits)
-    return pydicom.dcmread(BoundedReads(data), force=not prefixed)
-
-
-def _check_header(dataset: Dataset, limits: Limits) -> int:
-    """Refuse what cannot be a slice; returns the number of frames."""
-    _check_pixel_data(dataset)
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
-    if rows < 1 or columns < 1:
-        raise CorruptScanError(f"the image is {columns}x{rows} pixels; it needs at least 1x1")
-    if rows * columns > limits.image_pixels:
-        raise ScanTooLargeError(
-            f"the image is {columns}x{rows} pixels; the limit is {limits.image_pixels} in all"
-        )
-    declared = dataset.get("NumberOfFrames")
-    frames = 1 if declared is None else int(declared)
-    if frames < 1:
-        raise CorruptScanError(f"the image declares {frames} frames; it needs at least 1")
-    if frames > limits.frames:
-        raise ScanTooLargeError(
-            f"the DICOM file has {frames} frames; the limit is {limits.frames}: split the file"
-        )
-    if rows * columns * frames > limits.file_pixels:
-        raise ScanTooLargeError(
-            f"the DICOM file has {frames} frames of {columns}x{rows} pixels; the limit is "
-            f"{limits.file_pixels} in all: split the file"
-        )
-    _check_colour(dataset)
-    _check_bits(dataset)
-    return frames
-
-
-def _check_pixel_data(dataset: Dataset) -> None:
-    if "PixelData" in dataset:
-        return
-    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise RejectedScanError(Finding.COMPUTED, "the DICOM file is a map of computed values")
-    if _should_hold_pixels(dataset):
-        raise CorruptScanError("the DICOM file ends before its pixel data; copy or export it again")
-    raise RejectedScanError(Finding.NOT_AN_IMAGE, "the DICOM file is sound, but holds no image")
-
-
-def _should_hold_pixels(dataset: Dataset) -> bool:
-    """Whether a data set without pixels is a cut image rather than a report or a plan."""
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return False
-    kind = dataset.get("SOPClassUID")
-    # Without its own identifier it is cut before it could say what it is.
-    if not kind or not dataset.get("SOPInstanceUID"):
-        return True
-    return "Image Storage" in pydicom.uid.UID(str(kind)).name
-
-
-def _check_colour(dataset: Dataset) -> None:
-    samples, interpretation = int(dataset.get("SamplesPerPixel", 1)), photometric(dataset)
-    if samples != 1 or interpretation in _COLOUR:
-        raise RejectedScanError(
-            Finding.COLOUR, f"the DICOM image is in colour, {samples} samples a pixel"
-        )
-    if interpretation not in _GREY:
-        raise UnsupportedScanError(
-            "the DICOM image is neither MONOCHROME1 nor MONOCHROME2; export it as greyscale"
-        )
-
-
-def _check_bits(dataset: Dataset) -> None:
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    if allocated == 1:
-        raise RejectedScanError(Finding.COMPUTED, "the DICOM image is a mask, one bit a pixel")
-    if allocated not in {8, 16, 32} or not 1 <= stored <= allocated:
-        raise CorruptScanError(
-            f"the DICOM image has {stored} bits of {allocated}; wanted are 8, 16 or 32, and as "
-            "many stored at most: export it again"
-        )
-    if int(dataset.PixelRepresentation) not in {0, 1}:
-        raise CorruptScanError("the pixel representation is neither 0 nor 1; export it again")
+    with _reading("the deflated DICOM file"):
+        _check_inflated_size(data, limits)
+    reads = BoundedReads(data)
+    with quiet:
+        try:
+            return pydicom.dcmread(reads, force=not prefixed)
+        except ScanError:
+            raise
+        except _PARSER_ERRORS:
+            raise CorruptScanError(
+                f"no DICOM element can be read at byte {reads.tell()} of {len(data)}: the file is "
+                "damaged or cut there; copy or export the image again"
+            ) from None
 
 
 def _check_inflated_size(data: bytes, limits: Limits) -> None:

@@ -15,6 +15,18 @@ _HEADER_BYTES = 64
 _MOST_SEGMENTS = 15
 
 
+def begins(data: bytes, segments: int) -> bool:
+    """Whether bytes begin as a frame of so many segments does: with their offsets."""
+    if len(data) < _HEADER_BYTES:
+        return False
+    count, *offsets = struct.unpack_from("<16I", data)
+    if count != segments or count > _MOST_SEGMENTS:
+        return False
+    starts = offsets[:count]
+    ascending = all(low < high for low, high in zip(starts, starts[1:], strict=False))
+    return starts[0] == _HEADER_BYTES and ascending and starts[-1] < len(data)
+
+
 def decode(stream: bytes, pixels: int, bytes_per_pixel: int) -> npt.NDArray[np.uint8]:
     """Decode a frame of so many pixels.
 

@@ -14,6 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from neuroscan_edge.scans.grey import (
+    comparable,
+    linear_window,
+    luma,
+    over_black,
+    percentile_range,
+)
 from neuroscan_edge.scans.jpeg.chroma import codes_no_chroma
 
 CHROMA_LEVELS = 24
@@ -30,6 +37,34 @@ def is_coloured(rgb: npt.NDArray[Any]) -> bool:
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     threshold = CHROMA_LEVELS * (int(np.iinfo(rgb.dtype).max) // 255)
     return bool(np.count_nonzero(spread > threshold) > COLOURED_SHARE * spread.size)
+
+
+def wide_colour_to_grey(
+    rgb: npt.NDArray[Any], alpha: npt.NDArray[Any] | None = None, opaque: int | None = None
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Map colour of more than 8 bits to grey; return it, and whether there is colour.
+
+    Luma comes first, then opacity, then the percentiles of that. Colour is judged as it would be
+    seen, each channel mapped like the grey: stored values may fill a small part of their range.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) of a real dtype
+        Finite.
+    alpha : (H, W) unsigned, or None
+        Opacity, where the colours are not multiplied by it already.
+    opaque : int, optional
+        The opacity that hides nothing; by default the largest value of the dtype.
+    """
+    rgb = comparable(rgb)
+    grey = luma(rgb)
+    if alpha is not None:
+        grey = over_black(grey, alpha, opaque)
+    window = percentile_range(grey)
+    if window is None:
+        return np.zeros(grey.shape, np.uint8), False
+    seen = [linear_window(rgb[..., channel], *window) for channel in range(3)]
+    return linear_window(grey, *window), is_coloured(np.dstack(seen))
 
 
 def is_coloured_jpeg(data: bytes) -> bool:

@@ -1,12 +1,11 @@
 """Recognising raster files by how they begin or are named, without a decoder."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".webp"})
-SIGNATURES = (
-    b"\x89PNG\r\n\x1a\n",
-    b"\xff\xd8\xff",
-    b"II*\x00",
-    b"MM\x00*",
-)
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""TIFF and BigTIFF, in either byte order."""
+
+SIGNATURES = (PNG, JPEG, *TIFF)
 
 
 def has_signature(head: bytes) -> bool:

@@ -20,10 +20,45 @@ MOST_VALUE_BYTES = 1 << 24
 MOST_STRIPS = 1 << 16
 """Strips or tiles of one page."""
 
+# By the first four bytes: what counts a directory's entries.
+_VERSIONS = {b"II*\0": "H", b"MM\0*": "H", b"II+\0": "Q", b"MM\0+": "Q"}
+
 # By field type, TIFF 6.0 and BigTIFF; a reader passes over entries of others.
 _UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _UNIT_BYTES |= {16: 8, 17: 8, 18: 8}
 _STRIP_TAGS = frozenset({273, 279, 324, 325})
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where a directory of the chain lies, and which of its entries cannot be read.
+
+    Parameters
+    ----------
+    offset : int
+        In the file.
+    unreadable : frozenset of int
+        Tags whose field type is unknown, or whose value lies beyond the file.
+    """
+
+    offset: int
+    unreadable: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The directories of a TIFF.
+
+    Parameters
+    ----------
+    directories : tuple of Directory
+        In order, each once.
+    broken : bool
+        Whether the last of them names one that is not in the file.
+    """
+
+    directories: tuple[Directory, ...]
+    broken: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +84,10 @@ def _layouts(data: bytes) -> Iterator[_Layout]:
         yield _Layout(f"{order}I", 4, f"{order}H", f"{order}HHII", f"{order}I", 4)
 
 
-def check_directories(data: bytes, most_pages: int) -> None:
+def check_directories(data: bytes, most_pages: int) -> Chain:
     """Refuse a TIFF whose directories would cost more than any real one's.
 
-    A chain that is broken, or leads back, ends where it does: whoever reads the page says so.
+    A chain that leads back ends where it does.
 
     Parameters
     ----------
@@ -61,6 +96,11 @@ def check_directories(data: bytes, most_pages: int) -> None:
     most_pages : int
         Directories allowed in the chain.
 
+    Returns
+    -------
+    Chain
+        Of the layout that the header names; empty where it is none of a TIFF.
+
     Raises
     ------
     ScanTooLargeError
@@ -68,17 +108,22 @@ def check_directories(data: bytes, most_pages: int) -> None:
     CorruptScanError
         If entries, their values or the strips exceed the bounds.
     """
+    chain = Chain((), broken=False)
     for layout in _layouts(data):
-        _check_chain(data, layout, most_pages)
+        found = _checked_chain(data, layout, most_pages)
+        if _VERSIONS.get(bytes(data[:4])) == layout.count[1:]:
+            chain = found
+    return chain
 
 
-def _check_chain(data: bytes, layout: _Layout, most_pages: int) -> None:
+def _checked_chain(data: bytes, layout: _Layout, most_pages: int) -> Chain:
     entries = value_bytes = 0
-    seen: set[int] = set()
+    found: dict[int, Directory] = {}
     (place,) = struct.unpack_from(layout.first, data, layout.first_at)
-    while place and place not in seen and place + struct.calcsize(layout.count) <= len(data):
-        seen.add(place)
-        if len(seen) > most_pages:
+    while place and place not in found:
+        if place + struct.calcsize(layout.count) > len(data):
+            return Chain(tuple(found.values()), broken=True)
+        if len(found) == most_pages:
             raise ScanTooLargeError(
                 f"the TIFF has more than {most_pages} pages, the limit: split the file"
             )
@@ -90,22 +135,30 @@ def _check_chain(data: bytes, layout: _Layout, most_pages: int) -> None:
                 f"the image's directories hold {entries} entries or more, the limit is "
                 f"{MOST_ENTRIES}; export the slice again"
             )
-        value_bytes += _value_bytes(data, start, count, layout)
+        size, unreadable = _check_values(data, start, count, layout)
+        value_bytes += size
         if value_bytes > MOST_VALUE_BYTES:
             raise CorruptScanError(
                 f"the image's directories name {value_bytes} bytes of values or more, the limit is "
                 f"{MOST_VALUE_BYTES}; export the slice again"
             )
+        found[place] = Directory(place, unreadable)
         end = start + count * struct.calcsize(layout.entry)
         if end + struct.calcsize(layout.following) > len(data):
-            return
+            # A directory that is cut itself is its own fault, not one of what follows.
+            return Chain(tuple(found.values()), broken=end <= len(data))
         (place,) = struct.unpack_from(layout.following, data, end)
+    return Chain(tuple(found.values()), broken=False)
 
 
-def _value_bytes(data: bytes, start: int, count: int, layout: _Layout) -> int:
+def _check_values(
+    data: bytes, start: int, count: int, layout: _Layout
+) -> tuple[int, frozenset[int]]:
+    """Return the bytes that a directory's entries name, and the tags that cannot be read."""
     size = struct.calcsize(layout.entry)
     whole = min(count, (len(data) - start) // size)
     total = 0
+    unreadable = set()
     for tag, kind, number, offset in struct.iter_unpack(
         layout.entry, data[start : start + whole * size]
     ):
@@ -117,4 +170,6 @@ def _value_bytes(data: bytes, start: int, count: int, layout: _Layout) -> int:
         stated = number * _UNIT_BYTES.get(kind, 0)
         if stated > layout.inline_bytes:
             total += min(stated, max(len(data) - offset, 0))
-    return total
+        if not stated or (stated > layout.inline_bytes and offset + stated > len(data)):
+            unreadable.add(tag)
+    return total, frozenset(unreadable)

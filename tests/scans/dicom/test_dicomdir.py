@@ -106,11 +106,56 @@ def test_only_images_in_use_are_listed_and_each_once(tmp_path):
     assert names(find_scans([path]).files, tmp_path) == ["A/IM1"]
 
 
+SPELLINGS = {
+    "slash": ["A/IM1"],
+    "slash in a part": ["A/B", "IM1"],
+    "dot before": [".", "A", "IM1"],
+    "dot and slash before": ["./A/IM1"],
+    "dot in the middle": ["A", ".", "IM1"],
+    "backslash before": ["", "A", "IM1"],
+    "lower case": ["a", "im1"],
+    "lower case with slashes": ["a/im1"],
+    "blanks behind": ["A  ", "IM1   "],
+    "blanks before": [" A", " IM1"],
+    "blanks and slashes": ["A / IM1 "],
+}
+
+
+@pytest.mark.parametrize("reference", SPELLINGS.values(), ids=SPELLINGS.keys())
+@pytest.mark.filterwarnings("ignore")
+def test_names_that_are_spelt_otherwise(tmp_path, reference):
+    files = [("A", "IM1"), ("A", "B", "IM1")]
+    path = disc(tmp_path, *files)
+    path.write_bytes(directory(record(reference)))
+    (found,) = names(find_scans([path]).files, tmp_path)
+    assert found == ("A/B/IM1" if "B" in "".join(reference) else "A/IM1")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_several_spellings_of_one_file_are_one(tmp_path):
+    path = disc(tmp_path, ("A", "IM1"))
+    spelt = [record(["A", "IM1"]), record(["A/IM1"]), record(["a", "im1 "]), record(["./A/IM1"])]
+    path.write_bytes(directory(*spelt))
+    assert names(find_scans([path]).files, tmp_path) == ["A/IM1"]
+
+
+def test_folders_that_were_unpacked_into_names(tmp_path):
+    path = disc(tmp_path, ("A", "IM1"))
+    (tmp_path / "A" / "IM1").rename(tmp_path / "A\\IM1")
+    assert names(find_scans([path]).files, tmp_path) == ["A\\IM1"]
+
+
 OUTSIDE = {
     "parent": ["..", "secret.dcm"],
     "parent in the middle": ["A", "..", "..", "secret.dcm"],
     "separator": ["../secret.dcm"],
+    "separator in the middle": ["A/../../secret.dcm"],
+    "dot, then parent": [".", "..", "secret.dcm"],
+    "backslash, then parent": ["", "..", "secret.dcm"],
     "absolute": ["/etc/passwd"],
+    "two slashes": ["//etc/passwd"],
+    "dots alone": ["./."],
+    "drive": ["C:/secret.dcm"],
     "the folder itself": ["."],
     "empty part": ["A", "", "IM1"],
     "other separator": ["C:"],

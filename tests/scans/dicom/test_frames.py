@@ -295,10 +295,19 @@ def test_fewer_encapsulated_frames_than_declared(kept):
     assert isinstance(scans[-1], ScanFault)
 
 
-def test_more_frames_than_declared_are_not_read():
-    dataset = multi_frame(FRAMES, **TWELVE_BITS)
-    dataset.NumberOfFrames = 2
-    assert len(read(dicom_bytes(dataset))) == 2
+@pytest.mark.parametrize("declared", [None, "", "1", "2"], ids=["missing", "empty", "1", "2"])
+@pytest.mark.parametrize("write", SYNTAXES.values(), ids=SYNTAXES.keys())
+def test_more_frames_than_declared_are_all_read_and_doubted(write, declared):
+    dataset = pydicom.dcmread(io.BytesIO(write(multi_frame(FRAMES, **TWELVE_BITS))))
+    if declared is None:
+        del dataset.NumberOfFrames
+    else:
+        dataset.NumberOfFrames = declared
+    scans = read(dicom_bytes(dataset, dataset.file_meta.TransferSyntaxUID))
+    assert len(scans) == len(FRAMES)
+    for scan, stored in zip(scans, FRAMES, strict=True):
+        assert_rounded(scan.pixels, by_percentile(stored))
+        assert Finding.CONTRADICTORY_HEADER in scan.findings
 
 
 def test_memory_stays_at_one_frame():

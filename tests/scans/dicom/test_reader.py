@@ -32,6 +32,7 @@ from neuroscan_edge.scans import Limits
 from neuroscan_edge.scans.dicom.greyscale import apply_window
 from neuroscan_edge.scans.dicom.reader import read_dicom
 from neuroscan_edge.scans.dicom.signature import has_signature
+from neuroscan_edge.spec import Finding
 from support.expected_pixels import assert_rounded, by_percentile, windowed
 from support.scan_cases import (
     BIRTH_DATE,
@@ -466,10 +467,6 @@ REFUSED = {
         lambda: raw_text("NumberOfFrames", "00000000000", PATIENT_ID),
         CorruptScanError,
     ),
-    "window centre is text": (
-        lambda: raw_text("WindowCenter", "-123456.78", PATIENT_NAME[:10]),
-        CorruptScanError,
-    ),
     "rescale slope is text": (
         lambda: swapped(
             dicom_file(STORED_12, RescaleSlope="1.2345678", RescaleIntercept="0"),
@@ -546,6 +543,7 @@ READABLE_BUT_ODD = {
         STORED_8, SpecificCharacterSet="ISO_IR 999"
     ),
     "window centre is empty": lambda: dicom_file(STORED_8, WindowCenter=""),
+    "window centre is text": lambda: raw_text("WindowCenter", "-123456.78", PATIENT_NAME[:10]),
     "more pixel data than declared": lambda: dicom_file(STORED_16, Rows=4),
 }
 
@@ -596,10 +594,12 @@ def test_the_patient_is_in_the_file():
 
 
 @pytest.mark.parametrize("rows", [8, 4, 3], ids=["one row over", "two frames", "three frames"])
-def test_more_pixel_data_than_declared_is_read_as_declared_or_refused(rows):
-    with contextlib.suppress(ScanError):
-        pixels = read_one(dicom_file(STORED_16, Rows=rows))
-        assert_rounded(pixels, by_percentile(STORED_16[:rows]))
+def test_more_pixel_data_than_declared_is_read_and_doubted(rows):
+    scans = read(dicom_file(STORED_16, Rows=rows))
+    assert len(scans) == len(STORED_16) // rows
+    for index, scan in enumerate(scans):
+        assert_rounded(scan.pixels, by_percentile(STORED_16[index * rows : (index + 1) * rows]))
+        assert scan.findings == (Finding.CONTRADICTORY_HEADER,)
 
 
 def test_size_is_refused_before_pixels_are_decoded():

@@ -15,7 +15,8 @@ from neuroscan_edge.errors import (
     UnsupportedScanError,
 )
 from neuroscan_edge.scans import Limits, Provenance
-from neuroscan_edge.scans.raster.reader import _upright, read_raster
+from neuroscan_edge.scans.raster.orientation import upright
+from neuroscan_edge.scans.raster.reader import read_raster
 from neuroscan_edge.scans.raster.signature import has_signature
 from support.scan_cases import (
     ORIENTATIONS,
@@ -339,10 +340,11 @@ def test_earlier_pages_are_given_before_a_bad_one():
         _ = fault.pixels
 
 
-def test_second_page_of_16_bit_colour_is_refused():
-    _, fault = read_raster(tiff_file([RGB_16, RGB_16]), "slice", Limits())
-    with pytest.raises(UnsupportedScanError, match="page 1"):
-        _ = fault.pixels
+def test_every_page_of_16_bit_colour_is_read():
+    first, second = read(tiff_file([RGB_16, RGB_16[::-1]]))
+    expected = windowed(cv2.cvtColor(RGB_16, cv2.COLOR_RGB2GRAY))
+    assert np.abs(first.pixels - expected).max() <= HALF_GREY_LEVEL
+    assert np.abs(second.pixels - expected[::-1]).max() <= HALF_GREY_LEVEL
 
 
 def test_limit_of_pages_is_inclusive():
@@ -358,12 +360,12 @@ def test_upright_is_pillows_transpose(orientation):
     image = Image.fromarray(GREY)
     image.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(image))
-    assert np.array_equal(_upright(GREY, orientation), expected)
+    assert np.array_equal(upright(GREY, orientation), expected)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, -1, 65535, None, "1", (6, 6)], ids=repr)
 def test_meaningless_orientation_is_ignored(orientation):
-    assert np.array_equal(_upright(GREY, orientation), GREY)
+    assert np.array_equal(upright(GREY, orientation), GREY)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -391,15 +393,15 @@ def test_orientation_in_a_file(file_format, options, orientation):
     "samples", [GREY, GREY_16, RGB, RGB_16, RGBA_16], ids=["L", "L16", "RGB", "RGB16", "RGBA16"]
 )
 def test_orientation_of_a_tiff_of_any_depth(samples, orientation):
-    upright = read_one(tiff_file([samples]))
+    as_stored = read_one(tiff_file([samples]))
     turned = read_one(tiff_file([samples], [orientation]))
-    assert np.array_equal(turned, _upright(upright, orientation))
+    assert np.array_equal(turned, upright(as_stored, orientation))
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_orientation_of_a_16_bit_colour_png(orientation):
     tagged = png_file(RGB_16, "rgb", [(b"eXIf", exif(orientation).removeprefix(b"Exif\0\0"))])
-    expected = _upright(read_one(png_file(RGB_16, "rgb")), orientation)
+    expected = upright(read_one(png_file(RGB_16, "rgb")), orientation)
     assert np.array_equal(read_one(tagged), expected)
 
 

@@ -204,8 +204,8 @@ def _grey_levels() -> Iterator[Row]:
     for centre in ("1e308", "-1e308", "nan", "inf", "1e999"):
         yield f"window around {centre}", _window(centre, "400"), ALL
     yield "window of width 1", _window("1000", "1"), ALL
-    yield "window far off", _window("60000", "10"), NOT_ANSWERED
-    yield "window without width", dicom({0x00281050: text("DS", "10")}), ANSWERED
+    yield "window far off", _window("60000", "10"), REFERRED
+    yield "window without width", dicom({0x00281050: text("DS", "10")}), REFERRED
     yield "window as name", _window(PATIENT_NAME, "400"), ALL
     yield "1,000 windows", _window("\\".join(["1000"] * 1000), "\\".join(["2000"] * 1000)), ANSWERED
     yield "2 centres and 1 width", _window("1000\\2000", "2000"), ANSWERED

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from training.evaluate.cross_validation import cross_validate_by_source
 
 from neuroscan_edge.errors import DatasetError, UsageError
 from neuroscan_edge.spec import Preprocessing
 from neuroscan_edge.system.files import sha256_file
 from training.audit.by_source import audit_sources
+from training.evaluate.cross_validation import cross_validate_by_source
 from training.fit.model import BackboneWeights
 from training.fit.run import FitOptions, fit
 from training.recipe.loading import load_recipe
