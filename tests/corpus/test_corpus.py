@@ -11,6 +11,7 @@ import pytest
 from neuroscan_edge.spec import RESEARCH_USE
 from support.corpus.case import ERROR, Case
 from support.corpus.hostile_dicom import dicom_cases
+from support.corpus.hostile_nifti import nifti_cases
 from support.corpus.hostile_places import place_cases
 from support.corpus.hostile_raster import raster_cases
 from support.corpus.hostile_tiff import tiff_cases
@@ -24,7 +25,13 @@ PEAK_LIMIT_BYTES = 1 << 30
 TALLY = "NEUROSCAN_CORPUS_TALLY"
 """Environment: a file that gets outcome, time and memory of every case as JSON lines."""
 
-CASES = (*raster_cases(), *tiff_cases(), *dicom_cases(), *place_cases())
+CASES = (
+    *raster_cases(),
+    *tiff_cases(),
+    *dicom_cases(),
+    *nifti_cases(),
+    *place_cases(),
+)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from typing import Any
 
 from support.corpus.case import Case
 from support.corpus.hostile_dicom import dicom_cases
+from support.corpus.hostile_nifti import nifti_cases
 from support.corpus.hostile_raster import raster_cases
 from support.corpus.hostile_tiff import tiff_cases
 from support.corpus.mutations import mutated
@@ -48,7 +49,7 @@ def seeds(cases: list[Case]) -> list[tuple[str, bytes]]:
 def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Any]:
     """Run for a time; returns what is to be reported."""
     draw = random.Random(seed)
-    known = seeds([*raster_cases(), *tiff_cases(), *dicom_cases()])
+    known = seeds([*raster_cases(), *tiff_cases(), *dicom_cases(), *nifti_cases()])
     outcomes: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     executions = unsound = slow = 0

@@ -19,6 +19,7 @@ with atheris.instrument_imports(include=["PIL", "pydicom", "neuroscan_edge.scans
 from neuroscan_edge.errors import ScanError
 from support.corpus.fuzz import seeds
 from support.corpus.hostile_dicom import dicom_cases
+from support.corpus.hostile_nifti import nifti_cases
 from support.corpus.hostile_raster import raster_cases
 from support.corpus.hostile_tiff import tiff_cases
 
@@ -30,7 +31,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.iterdir()):
-        cases = [*raster_cases(), *tiff_cases(), *dicom_cases()]
+        cases = [*raster_cases(), *tiff_cases(), *dicom_cases(), *nifti_cases()]
         for index, (_, data) in enumerate(seeds(cases)):
             (folder / f"{index:04}").write_bytes(data)
     with tempfile.TemporaryDirectory() as place:
