@@ -145,33 +145,38 @@ def _voi_grey(
     values: Values, header: FrameHeader, padding: Mask | None
 ) -> tuple[Grey, tuple[Finding, ...]]:
     """Map by the first VOI LUT, else by the first valid window, else by percentiles."""
-    shown, stated = _stated_grey(values, header)
+    shown, stated, doubts = _stated_grey(values, header)
     if shown is not None and (padding is None or not padding.all()):
         counted = shown if padding is None else shown[~padding]
         if _meets(counted, shown.shape):
-            return shown, ()
+            return shown, doubts
     by_range = percentile_window(values, None if padding is None else ~padding)
     if shown is not None and not _has_structure(by_range, padding):
-        return shown, ()
+        return shown, doubts
     return by_range, (Finding.WINDOW_UNUSABLE,) if stated else ()
 
 
-def _stated_grey(values: Values, header: FrameHeader) -> tuple[Grey | None, bool]:
+def _stated_grey(
+    values: Values, header: FrameHeader
+) -> tuple[Grey | None, bool, tuple[Finding, ...]]:
     """Map as the header says.
 
-    Returns None where it says nothing that can be applied, and whether it says anything.
+    Returns None where it says nothing that can be applied, whether it says anything, and what is
+    doubtful of what was applied.
     """
     holder = header.holder("FrameVOILUTSequence")
     tables = items(holder, "VOILUTSequence")
     if tables:
         table = read_table(tables[0], "LUTDescriptor", "LUTData", header.byte_order)
-        return linear_window(table.map(values), 0.0, float(table.top)), True
+        return linear_window(table.map(values), 0.0, float(table.top)), True, ()
     function = text(holder, "VOILUTFunction").upper() or "LINEAR"
     centres, widths = decimals(holder, "WindowCenter"), decimals(holder, "WindowWidth")
     for centre, width in zip(centres, widths, strict=False):
         if centre is not None and width is not None and is_window(centre, width, function):
-            return apply_window(values, centre, width, function), True
-    return None, bool(centres or widths)
+            # Nothing says which width is which centre's.
+            doubts = (Finding.CONTRADICTORY_HEADER,) if len(centres) != len(widths) else ()
+            return apply_window(values, centre, width, function), True, doubts
+    return None, bool(centres or widths), ()
 
 
 def _meets(shown: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> bool:

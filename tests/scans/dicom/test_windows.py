@@ -84,7 +84,6 @@ READABLE = {
     "exponent": ("5e2", "1.0E+03"),
     "no digit before the point": ("500", "1000."),
     "first of two": ("500\\40", "1000\\80"),
-    "first of two, unequal counts": ("500\\40", "1000"),
     "second, where the first is none": ("100\\500", "0\\1000"),
     "second, where the first is text": ("x\\500", "9\\1000"),
 }
@@ -95,6 +94,15 @@ def test_window_that_is_one(centre, width):
     scan = read_one(with_text(WindowCenter=centre, WindowWidth=width))
     assert_rounded(scan.pixels, windowed(HEAD, 500, 1000))
     assert scan.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("centre", "width"), [("500\\40", "1000"), ("500", "1000\\80"), ("500\\40\\1", "1000\\80")]
+)
+def test_of_unequal_counts_the_first_pair_is_applied_and_doubted(centre, width):
+    scan = read_one(with_text(WindowCenter=centre, WindowWidth=width))
+    assert_rounded(scan.pixels, windowed(HEAD, 500, 1000))
+    assert scan.findings == (Finding.CONTRADICTORY_HEADER,)
 
 
 # Windows, and values, that have nothing to do with each other.
