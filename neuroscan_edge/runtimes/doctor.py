@@ -9,7 +9,7 @@ from neuroscan_edge.model.bundle import Bundle
 from neuroscan_edge.model.engine.checks import verify_engine
 from neuroscan_edge.model.engine.installed import installed
 from neuroscan_edge.model.engine.manifest import find_engines, open_engine
-from neuroscan_edge.runtimes import RuntimeOptions, choose_runtime
+from neuroscan_edge.runtimes.selection import RuntimeOptions, choose_runtime
 from neuroscan_edge.spec import RuntimeName
 from neuroscan_edge.system.cuda.context import pycuda_version
 from neuroscan_edge.system.machine import Machine, this_machine

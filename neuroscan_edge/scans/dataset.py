@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from neuroscan_edge.errors import DatasetError
-from neuroscan_edge.scans import find_scans
+from neuroscan_edge.scans.discovery import find_scans
 from neuroscan_edge.system.files import sha256_file
 
 SplitName = Literal["training", "testing"]

@@ -37,6 +37,19 @@ def test_a_figure_changed_by_hand_is_found(tmp_path):
     assert made == "before\n<!-- bench:peers -->\n| 2 times |\n<!-- bench:peers end -->\nafter\n"
 
 
+def test_the_headline_has_keras_and_ours_over_its_fastest_turn():
+    from benchmarks import tables
+
+    record = tables.record("peers-cpu")
+    record["peers"][tables.KERAS]["images_per_s"] = [10.0, 20.0, 10.0]
+    record["peers"]["NeuroScan Edge, onnxruntime int8"]["images_per_s"] = [50.0, 60.0, 70.0]
+    found = tables.headline_table(record)
+    rows = {row[1].strip(): row for row in (line.split("|") for line in found.splitlines()[2:6])}
+    assert set(rows) == set(tables.HEADLINE)
+    assert rows[tables.KERAS][4].strip() == "0.50"
+    assert rows["NeuroScan Edge, onnxruntime int8"][4].strip() == "3.00"
+
+
 def test_peers_take_turns_and_ratios_are_within_a_turn(monkeypatch):
     from benchmarks import peers
     from neuroscan_edge.spec import Precision

@@ -12,7 +12,7 @@ from neuroscan_edge.errors import SpecError
 from neuroscan_edge.preprocess import reference
 from neuroscan_edge.preprocess.opencv import OPENCV_IS_EXACT, CpuPreprocessor
 from neuroscan_edge.scans import read_scans
-from neuroscan_edge.spec import Interpolation, Preprocessing
+from neuroscan_edge.spec import MAX_CLIP_LIMIT, Interpolation, Preprocessing
 from support.preprocess_cases import (
     CONTENTS,
     GOLDEN_RESULT_SHA256,
@@ -82,11 +82,14 @@ def test_other_specs(spec, size):
 
 
 @pytest.mark.parametrize("clip_limit", [1e7, 1e9, 1e12, 1e300])
-def test_huge_clip_limit_is_exact_or_refused(clip_limit):
-    try:
-        spec = Preprocessing(clip_limit=clip_limit)
-    except SpecError:
-        return
+def test_clip_limit_above_the_largest_allowed_is_refused(clip_limit):
+    with pytest.raises(SpecError, match="clip_limit"):
+        Preprocessing(clip_limit=clip_limit)
+
+
+@pytest.mark.parametrize("clip_limit", [1_000, 9_999, MAX_CLIP_LIMIT])
+def test_largest_clip_limits_are_exact(clip_limit):
+    spec = Preprocessing(clip_limit=clip_limit)
     pixels = dark_background(224, 224)
     assert_same_bytes(reference.preprocess(pixels, spec), CpuPreprocessor(spec)(pixels))
 

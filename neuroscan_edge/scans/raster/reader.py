@@ -113,11 +113,11 @@ def read_raster(data: bytes, path: str, limits: Limits) -> Iterator[Scan | ScanF
             yield Scan(pixels, provenance, SourceFacts(colour=coloured))
         held = _held_frames(data) if image.format == "PNG" else frames
         if held > frames:
-            error = CorruptScanError(
+            rest = CorruptScanError(
                 f"the PNG says that it has {frames} frames and holds {held}: the rest is not read; "
                 "export the slices as single files"
             )
-            yield ScanFault(Provenance(path, frames), error)
+            yield ScanFault(Provenance(path, frames), rest)
 
 
 def _opened(data: bytes, limits: Limits) -> "ImageFile":

@@ -115,6 +115,11 @@ def test_no_small_cell_of_any_table_can_be_told(seed):
     hidden = hidden_by_counts(counts)
     if isinstance(hidden, Hidden):
         attack(counts, hidden)
+    else:
+        # What nothing can hide is a small cell, or the small total of a row.
+        row, column = hidden
+        value = counts[row].sum() if column < 0 else counts[row, column]
+        assert 0 < value < SMALLEST
 
 
 def test_most_tables_can_be_shown():
