@@ -134,7 +134,10 @@ def test_no_arithmetic_of_a_graph_is_missed(tiny, runtime, precision):
     assert sum(each["operations"] for each in computing) == count_work(graph).operations
     assert len(computing) == len(layer_work(graph))
     assert found["ms"] > 0
-    assert any(each["int8"] for each in computing) is (precision is Precision.INT8)
+    # Without VNNI, OpenVINO's form keeps sums exact in wider kernels: none is INT8.
+    exact = runtime is RuntimeName.ONNXRUNTIME or this_machine().exact_int8
+    in_int8 = precision is Precision.INT8 and exact
+    assert any(each["int8"] for each in computing) is in_int8
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
