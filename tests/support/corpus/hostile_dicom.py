@@ -208,7 +208,7 @@ def _grey_levels() -> Iterator[Row]:
     yield "window without width", dicom({0x00281050: text("DS", "10")}), REFERRED
     yield "window as name", _window(PATIENT_NAME, "400"), ALL
     yield "1,000 windows", _window("\\".join(["1000"] * 1000), "\\".join(["2000"] * 1000)), ANSWERED
-    yield "2 centres and 1 width", _window("1000\\2000", "2000"), ANSWERED
+    yield "2 centres and 1 width", _window("1000\\2000", "2000"), REFERRED
     yield "unknown window function", _window("1000", "2000", "WILHELMINA"), ALL
     yield "sigmoid of width 1e-300", _window("1000", "1e-300", "SIGMOID"), ALL
     for slope in ("0", "-1", "1e308", "1e-308", "nan", "inf", "-inf", PATIENT_NAME[:16]):
