@@ -91,7 +91,7 @@ def test_corrupt_images_are_left_out_and_listed(copied):
     images = load_images(load_split(copied, "training"), SPEC)
     assert len(images.files) == 71
     assert [each.path for each in images.unreadable] == [bad]
-    assert "cannot be decoded" in images.unreadable[0].reason
+    assert "the PNG is truncated" in images.unreadable[0].reason
 
 
 def test_a_link_to_nothing_is_left_out_and_listed(copied):

@@ -54,7 +54,9 @@ def grad_cam(model, images):
 
 def test_the_closed_form_is_the_gradients(keras_model):
     images = tiny_images(16, seed=4)
-    graph = with_heatmaps(to_onnx(keras_model, SimpleNamespace(preprocessing=SPEC)))
+    labels = tuple(f"class {index}" for index in range(keras_model.output_shape[-1]))
+    baseline = SimpleNamespace(preprocessing=SPEC, labels=labels)
+    graph = with_heatmaps(to_onnx(keras_model, baseline))
     session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     (found,) = session.run([HEATMAPS], {"image": images})
     expected = grad_cam(keras_model, images)
