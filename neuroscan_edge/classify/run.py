@@ -184,7 +184,10 @@ def _classify(
         print(_ungrouped(groups), file=sys.stderr)
     if not rows_in(counts):
         rules = "; ".join(map(str, request.series))
-        print(f"no slice fits --series {rules}; see what there is above", file=sys.stderr)
+        print(
+            f"no slice fits --series {rules}; the counts above list the sequences and planes found",
+            file=sys.stderr,
+        )
         return EXIT_USAGE
     return EXIT_INCOMPLETE if counts["failed"] else 0
 

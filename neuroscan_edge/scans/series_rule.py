@@ -86,5 +86,6 @@ class SeriesRule:
 
 def kind_of(facts: SeriesFacts) -> str:
     """Name the kind of series that rules go by, such as ``T1C axial``; for counts."""
-    plane = "no stated plane" if facts.plane is None else str(facts.plane)
-    return f"{facts.sequence} {plane}"
+    plane = "plane not stated" if facts.plane is None else str(facts.plane)
+    sequence = f"{facts.sequence} sequence" if facts.sequence == "unknown" else str(facts.sequence)
+    return f"{sequence}, {plane}" if facts.plane is None else f"{sequence} {plane}"

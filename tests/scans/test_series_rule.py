@@ -66,4 +66,4 @@ def test_wrong_rules_say_what_there_is(text, words):
 
 def test_kinds():
     assert kind_of(AXIAL_T1C) == "T1C axial"
-    assert kind_of(NOTHING) == "unknown no stated plane"
+    assert kind_of(NOTHING) == "unknown sequence, plane not stated"

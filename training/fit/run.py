@@ -255,7 +255,11 @@ class _Run:
         order = [file.sha256 for file in images.files]
         # The same weights under another name are the same weights.
         weights = {k: v for k, v in options.weights.to_json().items() if k != "file"}
-        text = json.dumps([recipe.to_json(), order, split.labels, weights], sort_keys=True)
+        parts: list[Any] = [recipe.to_json(), order, split.labels, weights]
+        if recipe.pool is not None:
+            # Another held-out list or list of patients divides the same files otherwise.
+            parts += [about_data["held_out_sha256"], about_data["fingerprint"]]
+        text = json.dumps(parts, sort_keys=True)
         self.identity = hashlib.sha256(text.encode()).hexdigest()
         self.sampler: BalancedSampler | None = None
         self.validation_weights = np.full(len(validation), 1 / len(validation))

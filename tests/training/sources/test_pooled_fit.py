@@ -99,6 +99,11 @@ def test_finished_run_is_returned_and_another_held_out_list_is_another_run(
     assert fit(recipe, options).sha256 == first.sha256
     assert options.held_out is not None
     assert first.training_data["held_out_sha256"] == sha256_file(options.held_out)
+    lines = options.held_out.read_text().splitlines(keepends=True)
+    group = lines[-1].strip().rsplit(",", 1)[1]
+    options.held_out.write_text("".join(line for line in lines if group not in line))
+    with pytest.raises(DatasetError, match="a finished run of another recipe, other data"):
+        fit(recipe, options)
 
 
 def test_audit_finds_pictures_that_sources_share(
